@@ -1,0 +1,257 @@
+//! Entries of the event log.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Contact, DeliveryError, EventId, IncomingContent, MessageId, MessageStatus, Millis, SenderId};
+
+/// One entry of the log, with its place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// Its place: 1 is the first, without gaps, in the order of commits.
+    pub position: i64,
+    /// The same after any replay.
+    pub id: EventId,
+    /// The provider's clock; nothing for what the gateway did itself.
+    pub occur_at_ms: Option<Millis>,
+    /// When it reached us.
+    pub receive_at_ms: Millis,
+    /// When it entered the log; never smaller than that of the event before.
+    pub record_at_ms: Millis,
+    /// Whose event it is.
+    pub sender: SenderId,
+    /// What happened.
+    pub payload: Payload,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Payload {
+    /// A message got a status, or a report of one.
+    StatusChanged(StatusChanged),
+    /// A person wrote.
+    IncomingMessage(IncomingMessage),
+    /// A sender changed.
+    SenderChanged(SenderChanged),
+}
+
+/// A message got a status, or a report of one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StatusChanged {
+    /// Which message.
+    pub message_id: MessageId,
+    /// The status that was reported; nothing for a word that we do not know (S10).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<MessageStatus>,
+    /// Where the message stands after it.
+    pub current_status: MessageStatus,
+    /// It came after a later one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub late: bool,
+    /// The same status was reported before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub duplicate: bool,
+    /// It says the opposite of what is final.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub contradicts_final: bool,
+    /// Who was written to, as given.
+    pub to: String,
+    /// The digits of it, which filters compare.
+    pub peer: String,
+    /// The provider's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_message_id: Option<String>,
+    /// Which attempt it is about; 0 when none was made.
+    #[serde(default)]
+    pub attempt: i32,
+    /// Why it was not delivered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<DeliveryError>,
+    /// What the caller gave.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub callback_data: String,
+    /// What the caller gave.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// What it costs, when the provider says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pricing: Option<Pricing>,
+    /// Who opened a link, when the provider says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_info: Option<ClientInfo>,
+    /// The provider's word, as it came; empty for what the gateway did itself.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub provider_status: String,
+}
+
+/// What a message costs, in the provider's words.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Pricing {
+    /// Whether it costs.
+    pub billable: bool,
+    /// By what model.
+    pub pricing_model: String,
+    /// In which category.
+    pub category: String,
+    /// Regular, or free for some reason.
+    pub r#type: String,
+}
+
+/// Who opened a link, in the provider's words.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ClientInfo {
+    /// Address.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub ip: String,
+    /// Browser.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub browser: String,
+    /// Operating system.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub os: String,
+    /// The whole header.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub user_agent: String,
+}
+
+/// A person wrote.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct IncomingMessage {
+    /// Our id of it.
+    pub message_id: MessageId,
+    /// The provider's id; nothing where it gives none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_message_id: Option<String>,
+    /// Who wrote.
+    pub contact: Contact,
+    /// The digits or id of who wrote, which filters compare.
+    pub peer: String,
+    /// What the person calls itself.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub profile_name: String,
+    /// What was said.
+    pub content: IncomingContent,
+    /// The message quoted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_to: Option<ReplyTo>,
+    /// Until when free text may be answered: 24 hours after the person wrote.
+    pub window_expire_at_ms: Millis,
+}
+
+/// The message that an incoming one quotes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReplyTo {
+    /// The provider's id.
+    pub provider_message_id: String,
+    /// Our id, when we know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<MessageId>,
+}
+
+/// A sender changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SenderChanged {
+    /// What about it.
+    pub change: SenderChange,
+    /// For people.
+    pub detail: String,
+}
+
+/// What about a sender changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum SenderChange {
+    /// Made.
+    Created,
+    /// Settings, limits or names.
+    Updated,
+    /// No longer hands over.
+    Paused,
+    /// Hands over again.
+    Resumed,
+    /// Gone.
+    Deleted,
+    /// The provider refuses its credentials.
+    CredentialsRefused,
+}
+
+/// What kind of event; the numbers are the contract's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[repr(i16)]
+pub enum EventType {
+    /// [`Payload::StatusChanged`]
+    StatusChanged = 1,
+    /// [`Payload::IncomingMessage`]
+    IncomingMessage = 2,
+    /// A template changed; no adapter of this version reports it.
+    TemplateChanged = 3,
+    /// [`Payload::SenderChanged`]
+    SenderChanged = 4,
+}
+
+impl Payload {
+    /// What kind of event.
+    pub fn event_type(&self) -> EventType {
+        match self {
+            Payload::StatusChanged(_) => EventType::StatusChanged,
+            Payload::IncomingMessage(_) => EventType::IncomingMessage,
+            Payload::SenderChanged(_) => EventType::SenderChanged,
+        }
+    }
+
+    /// The message that it is about.
+    pub fn message_id(&self) -> Option<MessageId> {
+        match self {
+            Payload::StatusChanged(status) => Some(status.message_id),
+            Payload::IncomingMessage(incoming) => Some(incoming.message_id),
+            Payload::SenderChanged(_) => None,
+        }
+    }
+
+    /// The person that it is about, as filters compare.
+    pub fn peer(&self) -> Option<&str> {
+        match self {
+            Payload::StatusChanged(status) => Some(&status.peer),
+            Payload::IncomingMessage(incoming) => Some(&incoming.peer),
+            Payload::SenderChanged(_) => None,
+        }
+    }
+}
+
+/// Which events a reader wants: AND across the lists, OR within one; an empty list lets everything through.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EventFilter {
+    /// Of these senders.
+    pub senders: Vec<SenderId>,
+    /// Of these kinds.
+    pub types: Vec<EventType>,
+    /// About these people: digits or user ids.
+    pub peers: Vec<String>,
+    /// About these messages.
+    pub message_ids: Vec<MessageId>,
+    /// With one of these labels.
+    pub labels: Vec<(String, String)>,
+}
+
+impl EventFilter {
+    /// Whether the event passes.
+    pub fn lets_through(&self, event: &Event) -> bool {
+        fn any<T>(list: &[T], test: impl FnMut(&T) -> bool) -> bool {
+            list.is_empty() || list.iter().any(test)
+        }
+        let payload = &event.payload;
+        let labels = match payload {
+            Payload::StatusChanged(status) => Some(&status.labels),
+            _ => None,
+        };
+        any(&self.senders, |sender| *sender == event.sender)
+            && any(&self.types, |kind| *kind == payload.event_type())
+            && any(&self.peers, |peer| payload.peer() == Some(peer))
+            && any(&self.message_ids, |id| payload.message_id() == Some(*id))
+            && any(&self.labels, |(key, value)| labels.and_then(|l| l.get(key)) == Some(value))
+    }
+}

@@ -1,0 +1,57 @@
+//! WhatsApp identities that the gateway can send from.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Millis, SenderId};
+
+/// A sender, without its provider's settings: those are the adapter's.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sender {
+    /// Chosen by the operator.
+    pub id: SenderId,
+    /// The provider's name: `devino`, `sandbox`.
+    pub provider: &'static str,
+    /// For people.
+    pub display_name: String,
+    /// The sender's own number, as given; may be empty.
+    pub phone_number: String,
+    /// Whether it sends.
+    pub state: SenderState,
+    /// How much at once.
+    pub limits: Limits,
+    /// Language of templates that name none.
+    pub default_language_code: String,
+    /// When it was made.
+    pub create_at_ms: Millis,
+    /// When it was last changed.
+    pub update_at_ms: Millis,
+}
+
+/// Whether a sender sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum SenderState {
+    /// Messages are handed over.
+    Active,
+    /// Messages are accepted and wait.
+    Paused,
+}
+
+impl SenderState {
+    /// The contract's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SenderState::Active => "ACTIVE",
+            SenderState::Paused => "PAUSED",
+        }
+    }
+}
+
+/// How much a sender may do at once; what is not set is the provider's default.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Limits {
+    /// Messages under way at the provider at the same time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_flight: Option<u32>,
+}

@@ -1,0 +1,17 @@
+//! Recado: the gateway through which a company's services talk to people on WhatsApp.
+//!
+//! The way of a message: in at [`grpc`], through [`domain`], into [`store`], out through [`engine`] and a
+//! [`provider`]; back in at [`webhook`], through [`intake`] into the event log, out to subscribers through [`events`].
+
+pub mod domain;
+pub mod error;
+pub mod provider;
+
+/// The contract, generated from `proto/recado/v1`.
+#[allow(missing_docs, clippy::all, clippy::unwrap_used, reason = "generated; the proto files are the manual")]
+pub mod proto {
+    tonic::include_proto!("recado.v1");
+
+    /// For reflection.
+    pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/recado.v1.bin"));
+}

@@ -1,0 +1,278 @@
+//! What a sender can carry, as data: the check at the door and the docs read the same rows.
+
+use crate::domain::Content;
+use crate::domain::content::{
+    ContactCard, Interactive, InteractiveAction, Location, Media, MediaKind, MediaSource, Template, TemplateHeader, Text,
+};
+use crate::error::{Reason, Violations};
+
+/// What an adapter can carry.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Capabilities {
+    /// Messages in one request, at most.
+    pub batch: usize,
+    /// Messages under way at the same time when the sender's limits do not say.
+    pub in_flight: u32,
+    /// Characters (Unicode scalars) of a text; `None`: no texts.
+    pub text_max: Option<usize>,
+    /// Kinds of files; a kind without a row is not carried.
+    pub media: Vec<MediaRule>,
+    /// Whether places are carried.
+    pub location: bool,
+    /// Cards in one message; `None`: none.
+    pub contact_cards_max: Option<usize>,
+    /// Buttons and lists; `None`: none.
+    pub interactive: Option<InteractiveRule>,
+    /// Whether an emoji can be put on a message.
+    pub reaction: bool,
+    /// Whether a message can quote another.
+    pub reply: bool,
+    /// Templates; `None`: none.
+    pub template: Option<TemplateRule>,
+    /// Whether [`super::Provider::check`] asks the provider.
+    pub check: bool,
+    /// Whether the provider gives our message id back in its statuses.
+    pub echoes_message_id: bool,
+}
+
+/// What files of one kind may be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MediaRule {
+    /// The kind.
+    pub kind: MediaKind,
+    /// MIME types without parameters; empty: any.
+    pub mime_types: &'static [&'static str],
+    /// Bytes at most. Known to the provider only once it has fetched an address, so it is documented, not checked here.
+    pub bytes_max: u64,
+    /// Characters of a caption; `None`: no caption.
+    pub caption_max: Option<usize>,
+    /// Characters of a file name; `None`: no file name.
+    pub file_name_max: Option<usize>,
+    /// Whether a file can be named by the provider's id instead of an address.
+    pub by_media_id: bool,
+}
+
+/// What buttons and lists may be. Characters are Unicode scalars.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InteractiveRule {
+    /// Characters of the body.
+    pub body_max: usize,
+    /// Characters of a text header; `None`: no header.
+    pub header_max: Option<usize>,
+    /// Characters of the footer; `None`: no footer.
+    pub footer_max: Option<usize>,
+    /// Reply buttons; 0: none.
+    pub buttons_max: usize,
+    /// Characters of a button's title.
+    pub button_title_max: usize,
+    /// Rows of a list in all; 0: no lists.
+    pub rows_max: usize,
+    /// Characters of a row's title.
+    pub row_title_max: usize,
+    /// Characters of a row's description.
+    pub row_description_max: usize,
+    /// Whether a button can open a page.
+    pub url_button: bool,
+}
+
+/// What templates may be filled with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TemplateRule {
+    /// Parameters by position.
+    pub positional: bool,
+    /// Parameters by name.
+    pub named: bool,
+    /// Whether a header can be filled.
+    pub header: bool,
+    /// Whether buttons can be filled.
+    pub buttons: bool,
+}
+
+impl Capabilities {
+    /// Notes what of the content this sender cannot carry. Paths are those of the request that the content came in:
+    /// `text.body` in SendMessage, `parameters` in SendTemplate.
+    pub fn check(&self, content: &Content, provider: &str, violations: &mut Violations) {
+        let mut check = Check { capabilities: self, provider, violations };
+        match content {
+            Content::Text(text) => check.text(text),
+            Content::Media(media) => check.media("media", media),
+            Content::Location(location) => check.location(location),
+            Content::ContactCards(cards) => check.contact_cards(cards),
+            Content::Interactive(interactive) => check.interactive(interactive),
+            Content::Reaction(_) if !self.reaction => check.unsupported("reaction", "no reactions"),
+            Content::Reaction(_) => {}
+            Content::Template(template) => check.template(template),
+        }
+    }
+
+    /// The rule for a kind of file.
+    pub fn media_rule(&self, kind: MediaKind) -> Option<&MediaRule> {
+        self.media.iter().find(|rule| rule.kind == kind)
+    }
+}
+
+/// A MIME type without its parameters, in lower case.
+pub fn mime_essence(mime_type: &str) -> String {
+    mime_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+struct Check<'a> {
+    capabilities: &'a Capabilities,
+    provider: &'a str,
+    violations: &'a mut Violations,
+}
+
+impl Check<'_> {
+    fn unsupported(&mut self, field: &str, what: &str) {
+        self.violations.add(field, Reason::NotSupported, format!("provider {} carries {what}", self.provider));
+    }
+
+    fn length(&mut self, field: &str, text: &str, max: usize) {
+        let length = text.chars().count();
+        if length > max {
+            let description = format!("{length} characters; provider {} takes at most {max}", self.provider);
+            self.violations.add(field, Reason::TooLong, description);
+        }
+    }
+
+    /// A text that may not be carried at all.
+    fn optional(&mut self, field: &str, text: &str, max: Option<usize>, none: &str) {
+        match max {
+            _ if text.is_empty() => {}
+            Some(max) => self.length(field, text, max),
+            None => self.unsupported(field, none),
+        }
+    }
+
+    fn text(&mut self, text: &Text) {
+        match self.capabilities.text_max {
+            Some(max) => self.length("text.body", &text.body, max),
+            None => self.unsupported("text", "no texts"),
+        }
+    }
+
+    fn media(&mut self, path: &str, media: &Media) {
+        let Some(rule) = self.capabilities.media_rule(media.kind) else {
+            let what = format!("no media of kind {}", media.kind.as_str());
+            return self.unsupported(&format!("{path}.kind"), &what);
+        };
+        if matches!(media.source, MediaSource::MediaId(_)) && !rule.by_media_id {
+            self.unsupported(&format!("{path}.media_id"), "no media by id; give a url");
+        }
+        let essence = mime_essence(&media.mime_type);
+        if !essence.is_empty() && !rule.mime_types.is_empty() && !rule.mime_types.contains(&essence.as_str()) {
+            let description = format!(
+                "provider {} takes {} only as {}",
+                self.provider,
+                media.kind.as_str(),
+                rule.mime_types.join(", ")
+            );
+            self.violations.add(format!("{path}.mime_type"), Reason::NotSupported, description);
+        }
+        let kind = media.kind.as_str();
+        self.optional(&format!("{path}.caption"), &media.caption, rule.caption_max, &format!("no captions of {kind}"));
+        self.optional(&format!("{path}.file_name"), &media.file_name, rule.file_name_max, &format!("no file names of {kind}"));
+    }
+
+    fn location(&mut self, _location: &Location) {
+        if !self.capabilities.location {
+            self.unsupported("location", "no locations");
+        }
+    }
+
+    fn contact_cards(&mut self, cards: &[ContactCard]) {
+        match self.capabilities.contact_cards_max {
+            None => self.unsupported("contact_cards", "no contact cards"),
+            Some(max) if cards.len() > max => {
+                let description = format!("{} cards; provider {} takes at most {max}", cards.len(), self.provider);
+                self.violations.add("contact_cards.cards", Reason::TooLong, description);
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn interactive(&mut self, interactive: &Interactive) {
+        let Some(rule) = self.capabilities.interactive.clone() else {
+            return self.unsupported("interactive", "no interactive messages");
+        };
+        self.length("interactive.body", &interactive.body, rule.body_max);
+        self.optional("interactive.footer", &interactive.footer, rule.footer_max, "no footers");
+        match &interactive.header {
+            None => {}
+            Some(_) if rule.header_max.is_none() => self.unsupported("interactive.header", "no headers"),
+            Some(crate::domain::content::InteractiveHeader::Text(text)) => {
+                self.optional("interactive.header.text", text, rule.header_max, "no headers");
+            }
+            Some(crate::domain::content::InteractiveHeader::Media(media)) => {
+                self.media("interactive.header.media", media);
+            }
+        }
+        match &interactive.action {
+            InteractiveAction::ReplyButtons(buttons) => {
+                let field = "interactive.reply_buttons.buttons";
+                self.count(field, buttons.len(), rule.buttons_max, "buttons");
+                for (i, button) in buttons.iter().enumerate() {
+                    self.length(&format!("{field}[{i}].title"), &button.title, rule.button_title_max);
+                }
+            }
+            InteractiveAction::List(list) => {
+                let rows: usize = list.sections.iter().map(|section| section.rows.len()).sum();
+                self.count("interactive.list.sections", rows, rule.rows_max, "rows in all");
+                self.length("interactive.list.button", &list.button, rule.button_title_max);
+                for (s, section) in list.sections.iter().enumerate() {
+                    for (r, row) in section.rows.iter().enumerate() {
+                        let path = format!("interactive.list.sections[{s}].rows[{r}]");
+                        self.length(&format!("{path}.title"), &row.title, rule.row_title_max);
+                        self.length(&format!("{path}.description"), &row.description, rule.row_description_max);
+                    }
+                }
+            }
+            InteractiveAction::UrlButton { text, .. } if rule.url_button => {
+                self.length("interactive.url_button.text", text, rule.button_title_max);
+            }
+            InteractiveAction::UrlButton { .. } => self.unsupported("interactive.url_button", "no url buttons"),
+        }
+    }
+
+    fn count(&mut self, field: &str, count: usize, max: usize, what: &str) {
+        if count > max {
+            let description = format!("{count} {what}; provider {} takes at most {max}", self.provider);
+            self.violations.add(field, Reason::TooLong, description);
+        }
+    }
+
+    fn template(&mut self, template: &Template) {
+        let Some(rule) = self.capabilities.template.clone() else {
+            return self.unsupported("template", "no templates");
+        };
+        for key in template.parameters.keys() {
+            let positional = key.parse::<u32>().is_ok();
+            if positional && !rule.positional || !positional && !rule.named {
+                let form = if rule.named { "by name" } else { "by position: \"1\", \"2\", …" };
+                let description = format!("provider {} takes parameters {form}", self.provider);
+                self.violations.add(format!("parameters[{key:?}]"), Reason::NotSupported, description);
+            }
+        }
+        self.positions(template);
+        match &template.header {
+            None => {}
+            Some(_) if !rule.header => self.unsupported("header", "no template headers"),
+            Some(TemplateHeader::Media(media)) => self.media("header.media", media),
+            Some(TemplateHeader::Text(_) | TemplateHeader::Location(_)) => {}
+        }
+        if !template.buttons.is_empty() && !rule.buttons {
+            self.unsupported("buttons", "no template buttons");
+        }
+    }
+
+    /// Positions begin at 1 and leave none out: a hole would shift every later value.
+    fn positions(&mut self, template: &Template) {
+        let mut positions: Vec<u32> = template.parameters.keys().filter_map(|key| key.parse().ok()).collect();
+        positions.sort_unstable();
+        let whole = positions.iter().zip(1..).all(|(position, expected)| *position == expected);
+        if !whole {
+            let description = "positions begin at \"1\" and leave none out";
+            self.violations.add("parameters", Reason::Invalid, description);
+        }
+    }
+}
