@@ -141,11 +141,7 @@ impl Violations {
     }
 
     /// Takes the value, or notes why there is none.
-    pub fn check<T>(
-        &mut self,
-        field: impl Into<String>,
-        value: Result<T, (Reason, String)>,
-    ) -> Option<T> {
+    pub fn check<T>(&mut self, field: impl Into<String>, value: Result<T, (Reason, String)>) -> Option<T> {
         match value {
             Ok(value) => Some(value),
             Err((reason, description)) => {

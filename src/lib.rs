@@ -6,6 +6,7 @@
 pub mod domain;
 pub mod error;
 pub mod provider;
+pub mod store;
 
 /// The contract, generated from `proto/recado/v1`.
 #[allow(missing_docs, clippy::all, clippy::unwrap_used, reason = "generated; the proto files are the manual")]

@@ -1,1 +1,20 @@
-//! placeholder
+//! The tables of Recado. Every migration runs on SQLite and on PostgreSQL, and none is changed once it has landed.
+//!
+//! Times are Unix milliseconds (`…_at_ms`, `bigint`), so that both databases order and compare them alike. Documents
+//! (`request`, `payload`, …) are JSON in text columns: read by the gateway, readable by an operator.
+
+pub use sea_orm_migration::prelude::MigratorTrait;
+use sea_orm_migration::prelude::{MigrationTrait, async_trait};
+
+mod m20261122_000001_first;
+
+/// All migrations, oldest first.
+#[derive(Debug)]
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m20261122_000001_first::Migration)]
+    }
+}

@@ -466,13 +466,8 @@ mod tests {
     #[test]
     fn o12_twelve_variables_sort_as_numbers() {
         let parameters = (1..=12).map(|n| (n.to_string(), format!("v{n}"))).collect();
-        let template = Template {
-            template: "t".into(),
-            language_code: String::new(),
-            parameters,
-            header: None,
-            buttons: vec![],
-        };
+        let template =
+            Template { template: "t".into(), language_code: String::new(), parameters, header: None, buttons: vec![] };
         let keys: Vec<_> = template.ordered_parameters().into_iter().map(|(key, _)| key.to_owned()).collect();
         assert_eq!(keys, (1..=12).map(|n| n.to_string()).collect::<Vec<_>>());
     }

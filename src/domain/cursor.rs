@@ -34,7 +34,8 @@ impl FromStr for Cursor {
     type Err = (Reason, String);
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let garbage = || (Reason::Invalid, "not a cursor of this gateway; pass one exactly as it was received".to_owned());
+        let garbage =
+            || (Reason::Invalid, "not a cursor of this gateway; pass one exactly as it was received".to_owned());
         if text.is_empty() {
             return Err((Reason::Required, "a cursor is needed".into()));
         }

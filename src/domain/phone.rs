@@ -46,18 +46,31 @@ impl FromStr for PhoneNumber {
             return Err((Reason::Required, "a number is needed, in E.164: '+5511987654321' or '5511987654321'".into()));
         }
         if !digits.bytes().all(|b| b.is_ascii_digit()) {
-            return Err((Reason::Invalid, "not E.164: digits with country code, at most one '+' in front, nothing else".into()));
+            return Err((
+                Reason::Invalid,
+                "not E.164: digits with country code, at most one '+' in front, nothing else".into(),
+            ));
         }
         match digits.len() {
-            0..7 => return Err((Reason::TooShort, format!("{} digits; a number has at least 7 with its country code", digits.len()))),
-            16.. => return Err((Reason::TooLong, format!("{} digits; E.164 has at most 15", digits.len()))),
+            0..7 => {
+                return Err((
+                    Reason::TooShort,
+                    format!("{} digits; a number has at least 7 with its country code", digits.len()),
+                ));
+            }
+            16.. => {
+                return Err((Reason::TooLong, format!("{} digits; E.164 has at most 15", digits.len())));
+            }
             _ => {}
         }
         let Some(code) = CountryCode::of(digits) else {
             return Err((Reason::Invalid, "no country's numbers begin like this; give country code and number".into()));
         };
         if !code.has_length(digits.len() - code.digits) {
-            return Err((Reason::Invalid, format!("no number of country code +{} has {} digits after it", code.code, digits.len() - code.digits)));
+            return Err((
+                Reason::Invalid,
+                format!("no number of country code +{} has {} digits after it", code.code, digits.len() - code.digits),
+            ));
         }
         Ok(Self { given: text.to_owned(), digits: digits.to_owned() })
     }

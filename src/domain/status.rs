@@ -104,7 +104,10 @@ impl MessageStatus {
 
     /// Whether the message may still be handed over.
     pub fn is_waiting(self) -> bool {
-        matches!(self, MessageStatus::Accepted | MessageStatus::Scheduled | MessageStatus::Held | MessageStatus::Sending)
+        matches!(
+            self,
+            MessageStatus::Accepted | MessageStatus::Scheduled | MessageStatus::Held | MessageStatus::Sending
+        )
     }
 
     fn bit(self) -> i32 {

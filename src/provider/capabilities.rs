@@ -2,7 +2,8 @@
 
 use crate::domain::Content;
 use crate::domain::content::{
-    ContactCard, Interactive, InteractiveAction, Location, Media, MediaKind, MediaSource, Template, TemplateHeader, Text,
+    ContactCard, Interactive, InteractiveAction, Location, Media, MediaKind, MediaSource, Template, TemplateHeader,
+    Text,
 };
 use crate::error::{Reason, Violations};
 
@@ -171,7 +172,12 @@ impl Check<'_> {
         }
         let kind = media.kind.as_str();
         self.optional(&format!("{path}.caption"), &media.caption, rule.caption_max, &format!("no captions of {kind}"));
-        self.optional(&format!("{path}.file_name"), &media.file_name, rule.file_name_max, &format!("no file names of {kind}"));
+        self.optional(
+            &format!("{path}.file_name"),
+            &media.file_name,
+            rule.file_name_max,
+            &format!("no file names of {kind}"),
+        );
     }
 
     fn location(&mut self, _location: &Location) {

@@ -137,7 +137,9 @@ impl HttpClient {
                     return Err(CallError::NoAnswer(format!("the answer has more than {ANSWER_CAP} bytes")));
                 }
                 Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-                Ok(None) => return Ok(HttpAnswer { status, retry_after, body: body.freeze() }),
+                Ok(None) => {
+                    return Ok(HttpAnswer { status, retry_after, body: body.freeze() });
+                }
                 Err(error) => return Err(CallError::NoAnswer(explain(error.without_url()).1)),
             }
         }

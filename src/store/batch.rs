@@ -1,0 +1,356 @@
+//! One transaction for all that waits: what queued up during the last commit is written together.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use sea_orm::DatabaseTransaction;
+use uuid::Uuid;
+
+use super::accept::{self, Accept, Accepted, KeyUsed};
+use super::changes::Changes;
+use super::claims::{self, Claim, EndedCall, Wanted};
+use super::intake::{self, Incoming, Intake, KnownReports, Match, Parked, ProviderId};
+use super::journal::{self, NewJournalEntry};
+use super::log::{self, Appended, NewEvent};
+use super::{Store, StoreError, rows};
+use crate::domain::progress::{Next, Step};
+use crate::domain::{MessageId, MessageStatus, Millis, SenderId};
+use crate::provider::{Report, StatusReport};
+
+/// One piece of work for the writer.
+#[derive(Debug, Clone)]
+pub(super) enum Op {
+    Accept(Box<Accept>),
+    Claim(Wanted),
+    Renew {
+        held: Vec<(i64, i64)>,
+        until_ms: Millis,
+    },
+    Ended(EndedCall),
+    Timers {
+        limit: u64,
+        in_doubt_wait: Duration,
+    },
+    Cancel(MessageId),
+    Journal(NewJournalEntry),
+    Intake(Intake),
+    /// Parked reports that match by now, by providers' ids.
+    Unpark(Vec<String>),
+}
+
+/// What came of it.
+#[derive(Debug, Clone)]
+pub(super) enum Done {
+    Accepted(Result<Accepted, Reused>),
+    Claimed(Vec<Claim>),
+    /// How many timers had run out.
+    Timers(usize),
+    /// Where the message stands; `Err`: it is too late to cancel it. `None`: there is no such message.
+    Cancelled(Option<Result<MessageStatus, MessageStatus>>),
+    Written,
+}
+
+/// A key that was used for other content.
+#[derive(Debug, Clone)]
+pub(super) struct Reused {
+    pub key: String,
+    pub message_id: MessageId,
+    pub fields: Vec<String>,
+}
+
+/// What others must hear of after the commit.
+#[derive(Debug, Default)]
+pub(super) struct Effects {
+    pub appended: Appended,
+    pub ready: HashSet<SenderId>,
+    pub journalled: bool,
+}
+
+/// Writes a batch; `done[i]` answers `ops[i]`. Nothing is committed yet, and on an error nothing will be.
+pub(super) async fn write(
+    transaction: &DatabaseTransaction,
+    ops: &[Op],
+    now: Millis,
+) -> Result<(Vec<Done>, Effects), StoreError> {
+    let mut batch =
+        Batch { transaction, now, changes: Changes::default(), events: Vec::new(), effects: Effects::default() };
+    let mut done: Vec<Option<Done>> = vec![None; ops.len()];
+    batch.messages(ops, &mut done).await?;
+    batch.journal(ops).await?;
+    batch.accepts_and_events(ops, &mut done).await?;
+    let Batch { changes, mut effects, .. } = batch;
+    changes.write(transaction).await?;
+    for (op, done) in ops.iter().zip(&mut done) {
+        match op {
+            Op::Claim(wanted) => *done = Some(Done::Claimed(claims::claim(transaction, wanted, now).await?)),
+            Op::Renew { held, until_ms } => claims::renew(transaction, held, *until_ms).await?,
+            Op::Journal(_) => effects.journalled = true,
+            _ => {}
+        }
+    }
+    Ok((done.into_iter().map(|done| done.unwrap_or(Done::Written)).collect(), effects))
+}
+
+struct Batch<'t> {
+    transaction: &'t DatabaseTransaction,
+    now: Millis,
+    changes: Changes,
+    events: Vec<NewEvent>,
+    effects: Effects,
+}
+
+impl Batch<'_> {
+    /// Everything that moves messages that are there already.
+    async fn messages(&mut self, ops: &[Op], done: &mut [Option<Done>]) -> Result<(), StoreError> {
+        let matches = self.load(ops).await?;
+        for (op, done) in ops.iter().zip(done.iter_mut()) {
+            match op {
+                Op::Ended(call) => self.ended(call),
+                Op::Timers { limit, in_doubt_wait } => {
+                    *done = Some(Done::Timers(self.timers(*limit, *in_doubt_wait).await?));
+                }
+                Op::Cancel(id) => *done = Some(Done::Cancelled(self.cancel(*id))),
+                _ => {}
+            }
+        }
+        self.intake(ops, matches).await
+    }
+
+    /// Loads every message that the batch speaks of; tells which attempts the providers' ids belong to.
+    async fn load(&mut self, ops: &[Op]) -> Result<HashMap<ProviderId, Match>, StoreError> {
+        let (mut seqs, mut ids, mut provider_ids) = (HashSet::new(), HashSet::<Uuid>::new(), HashSet::<&str>::new());
+        for op in ops {
+            match op {
+                Op::Ended(call) => drop(seqs.insert(call.seq)),
+                Op::Cancel(id) => drop(ids.insert(id.0)),
+                Op::Unpark(list) => provider_ids.extend(list.iter().map(String::as_str)),
+                Op::Intake(intake) => {
+                    for report in status_reports(intake) {
+                        ids.extend(report.message_id.map(|id| id.0));
+                        provider_ids.extend(report.provider_message_id.as_deref());
+                    }
+                }
+                _ => {}
+            }
+        }
+        let mut matches = intake::find_attempts(self.transaction, provider_ids.into_iter()).await?;
+        seqs.extend(matches.values().map(|(seq, _)| *seq));
+        self.changes.load(self.transaction, seqs, ids).await?;
+        // Answers of this very batch are not in the table yet.
+        for op in ops {
+            if let Op::Ended(EndedCall { seq, attempt, next: Next::Sent(Some(id)), .. }) = op
+                && let Some(loaded) = self.changes.get(*seq)
+            {
+                matches.insert((loaded.terms.request.sender.clone(), id.clone()), (*seq, *attempt));
+            }
+        }
+        Ok(matches)
+    }
+
+    fn ended(&mut self, call: &EndedCall) {
+        let now = self.now;
+        let event = self.changes.step(call.seq, now, call.exchange.as_ref(), |progress, terms| {
+            progress.ended(call.token, call.attempt, call.next.clone(), terms, now)
+        });
+        self.events.extend(event);
+    }
+
+    async fn timers(&mut self, limit: u64, in_doubt_wait: Duration) -> Result<usize, StoreError> {
+        let now = self.now;
+        let due = self.changes.load_due(self.transaction, now, limit).await?;
+        for &seq in &due {
+            let event = self.changes.step(seq, now, None, |progress, terms| progress.timer(terms, now, in_doubt_wait));
+            self.events.extend(event);
+            if let Some(loaded) = self.changes.get(seq)
+                && loaded.progress.ready
+            {
+                self.effects.ready.insert(loaded.terms.request.sender.clone());
+            }
+        }
+        Ok(due.len())
+    }
+
+    fn cancel(&mut self, id: MessageId) -> Option<Result<MessageStatus, MessageStatus>> {
+        let now = self.now;
+        let seq = self.changes.seq_of(id)?;
+        let status = self.changes.get(seq)?.progress.status;
+        if status == MessageStatus::Cancelled {
+            return Some(Ok(status));
+        }
+        let mut cancelled = false;
+        let event = self.changes.step(seq, now, None, |progress, _| {
+            let step = progress.cancel(now);
+            cancelled = step.is_some();
+            step.unwrap_or_else(Step::default)
+        });
+        self.events.extend(event);
+        Some(if cancelled { Ok(MessageStatus::Cancelled) } else { Err(status) })
+    }
+
+    /// Webhooks that were parsed, and parked reports whose answer has come.
+    async fn intake(&mut self, ops: &[Op], matches: HashMap<ProviderId, Match>) -> Result<(), StoreError> {
+        let intakes: Vec<&Intake> =
+            ops.iter().filter_map(|op| if let Op::Intake(i) = op { Some(i) } else { None }).collect();
+        let ids: Vec<i64> = intakes.iter().map(|intake| intake.journal_id).collect();
+        let pending =
+            if ids.is_empty() { HashSet::new() } else { intake::still_pending(self.transaction, ids).await? };
+        let intakes: Vec<&Intake> = intakes.into_iter().filter(|intake| pending.contains(&intake.journal_id)).collect();
+        let parked = self.answered(ops).await?;
+
+        let fresh = intakes.iter().flat_map(|intake| {
+            status_reports(intake).map(|report| (intake.sender.clone(), intake.receive_at_ms, report))
+        });
+        let waiting = parked.iter().map(|parked| (parked.sender.clone(), parked.receive_at_ms, &parked.report));
+        let (mut matched, mut unmatched) = (Vec::new(), Vec::new());
+        for (sender, receive_at_ms, report) in waiting.chain(fresh) {
+            match self.find(&sender, report, &matches) {
+                Some(found) => matched.push((found, receive_at_ms, report)),
+                None => unmatched.push((sender, receive_at_ms, report.clone())),
+            }
+        }
+        let about: Vec<(MessageId, &StatusReport)> =
+            matched.iter().filter_map(|((seq, _), _, report)| Some((self.changes.get(*seq)?.id, *report))).collect();
+        let mut known = KnownReports::load(self.transaction, &about).await?;
+        for (found, receive_at_ms, report) in matched {
+            let event = known.fold(&mut self.changes, found, report, receive_at_ms, self.now);
+            self.events.extend(event);
+        }
+        intake::park(self.transaction, unmatched).await?;
+        let incoming = intakes.iter().flat_map(|intake| {
+            intake.parsed.reports.iter().filter_map(|(index, report)| match report {
+                Report::Incoming(report) => Some(Incoming::new(intake, *index, report)),
+                Report::Status(_) => None,
+            })
+        });
+        self.events.extend(intake::record_incoming(self.transaction, incoming.collect()).await?);
+        intake::mark_parsed(self.transaction, &intakes).await
+    }
+
+    /// Parked reports that speak of ids which the answers of this batch bring.
+    async fn answered(&self, ops: &[Op]) -> Result<Vec<Parked>, StoreError> {
+        let mut ids: HashSet<String> = HashSet::new();
+        for op in ops {
+            match op {
+                Op::Ended(EndedCall { next: Next::Sent(Some(id)), .. }) => drop(ids.insert(id.clone())),
+                Op::Unpark(list) => ids.extend(list.iter().cloned()),
+                _ => {}
+            }
+        }
+        intake::unpark(self.transaction, ids.into_iter().collect()).await
+    }
+
+    /// The message and attempt that a report speaks of: by our id where the provider gave it back, else by its own. A
+    /// message of another sender never matches, whatever id a webhook names.
+    fn find(&self, sender: &SenderId, report: &StatusReport, matches: &HashMap<ProviderId, Match>) -> Option<Match> {
+        let by_provider = report
+            .provider_message_id
+            .as_ref()
+            .and_then(|id| matches.get(&(sender.clone(), id.clone())).copied())
+            .filter(|(seq, _)| self.changes.get(*seq).is_some());
+        let by_ours = || {
+            let seq = self.changes.seq_of(report.message_id?)?;
+            let loaded = self.changes.get(seq)?;
+            (loaded.terms.request.sender == *sender).then_some((seq, loaded.progress.attempt))
+        };
+        by_provider.or_else(by_ours)
+    }
+
+    async fn journal(&mut self, ops: &[Op]) -> Result<(), StoreError> {
+        let entries = ops.iter().filter_map(|op| if let Op::Journal(entry) = op { Some(entry.clone()) } else { None });
+        journal::append(self.transaction, entries.collect()).await
+    }
+
+    /// Takes places for all events of the batch, and writes them with the messages that are accepted.
+    async fn accepts_and_events(&mut self, ops: &[Op], done: &mut [Option<Done>]) -> Result<(), StoreError> {
+        let (new, repeats) = self.sort_accepts(ops, done).await?;
+        let events = std::mem::take(&mut self.events);
+        if new.is_empty() && events.is_empty() {
+            return Ok(());
+        }
+        let places = log::take_places(self.transaction, new.len() + events.len(), self.now).await?;
+        let mut messages = Vec::with_capacity(new.len());
+        let mut all = Vec::with_capacity(new.len() + events.len());
+        for (position, (index, accept)) in (places.first..).zip(new) {
+            if accept.is_ready() {
+                self.effects.ready.insert(accept.terms.request.sender.clone());
+            }
+            let (event, row, accepted) = accept.into_row(position);
+            messages.push(row);
+            all.push(event);
+            done[index] = Some(Done::Accepted(Ok(accepted)));
+        }
+        for (index, first, accept) in repeats {
+            let (Some(Done::Accepted(Ok(accepted))), Op::Accept(original)) = (done[first].clone(), &ops[first]) else {
+                continue;
+            };
+            done[index] = Some(repeated(accept::same_or_other(&accept, &original.terms.request, accepted)));
+        }
+        all.extend(events);
+        rows::insert(self.transaction, messages).await?;
+        self.effects.appended = log::append(self.transaction, places, all).await?;
+        Ok(())
+    }
+
+    /// Parts new messages from repeated keys: those of earlier transactions are answered here, those of this batch wait
+    /// for the first one's place.
+    #[allow(clippy::type_complexity, reason = "two lists, named where they are used")]
+    async fn sort_accepts(
+        &self,
+        ops: &[Op],
+        done: &mut [Option<Done>],
+    ) -> Result<(Vec<(usize, Accept)>, Vec<(usize, usize, Accept)>), StoreError> {
+        let accepts: Vec<&Accept> = ops
+            .iter()
+            .filter_map(|op| if let Op::Accept(accept) = op { Some(accept.as_ref()) } else { None })
+            .collect();
+        let earlier = accept::earlier(self.transaction, &accepts).await?;
+        let mut in_batch: HashMap<(String, String), usize> = HashMap::new();
+        let (mut new, mut repeats) = (Vec::new(), Vec::new());
+        for (index, op) in ops.iter().enumerate() {
+            let Op::Accept(accept) = op else { continue };
+            let key = accept.key.clone().map(|key| (accept.caller.clone(), key));
+            if let Some(row) = key.as_ref().and_then(|key| earlier.get(key)) {
+                done[index] = Some(repeated(accept::compare(accept, row)?));
+            } else if let Some(first) = key.as_ref().and_then(|key| in_batch.get(key)) {
+                repeats.push((index, *first, accept.as_ref().clone()));
+            } else {
+                in_batch.extend(key.map(|key| (key, index)));
+                new.push((index, accept.as_ref().clone()));
+            }
+        }
+        Ok((new, repeats))
+    }
+}
+
+fn repeated(used: KeyUsed) -> Done {
+    Done::Accepted(match used {
+        KeyUsed::Same(accepted) => Ok(accepted),
+        KeyUsed::Other { key, message_id, fields } => Err(Reused { key, message_id, fields }),
+    })
+}
+
+fn status_reports(intake: &Intake) -> impl Iterator<Item = &StatusReport> {
+    intake.parsed.reports.iter().filter_map(|(_, report)| match report {
+        Report::Status(report) => Some(report),
+        Report::Incoming(_) => None,
+    })
+}
+
+impl Store {
+    /// Writes a batch in a transaction of its own.
+    pub(super) async fn write_batch(&self, ops: &[Op], now: Millis) -> Result<(Vec<Done>, Effects), StoreError> {
+        let transaction = self.begin().await?;
+        let written = write(&transaction, ops, now).await;
+        match written {
+            Ok(written) => {
+                transaction.commit().await?;
+                Ok(written)
+            }
+            Err(error) => {
+                // A rollback that fails means that the connection is gone, and the transaction with it.
+                let _ = transaction.rollback().await;
+                Err(error)
+            }
+        }
+    }
+}

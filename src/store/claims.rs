@@ -1,0 +1,174 @@
+//! Claims: taking due messages in hand, under a lease.
+
+use std::sync::Arc;
+
+use sea_orm::sea_query::Value;
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, Statement};
+
+use super::{Store, StoreError};
+use crate::domain::message::Exchange;
+use crate::domain::progress::Next;
+use crate::domain::{MessageId, MessageStatus, Millis, NewMessage, SenderId};
+
+/// A message in hand. Its attempt is on disk as started: from here on, a crash leaves it in doubt.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// Place of its ACCEPTED event.
+    pub seq: i64,
+    /// The claim's own number: an outcome is written only under it.
+    pub token: i64,
+    /// Its id.
+    pub message_id: MessageId,
+    /// The attempt that begins.
+    pub attempt: i32,
+    /// How often it was not taken.
+    pub retries: i32,
+    /// What was asked for.
+    pub request: NewMessage,
+    /// When it may no longer be handed over.
+    pub expire_at_ms: Millis,
+}
+
+/// How a call ended.
+#[derive(Debug, Clone)]
+pub struct EndedCall {
+    /// Which message.
+    pub seq: i64,
+    /// The claim's number.
+    pub token: i64,
+    /// Which attempt.
+    pub attempt: i32,
+    /// What follows.
+    pub next: Next,
+    /// What was said.
+    pub exchange: Option<Arc<Exchange>>,
+}
+
+/// What a claim asks for.
+#[derive(Debug, Clone)]
+pub(super) struct Wanted {
+    pub sender: SenderId,
+    pub limit: u64,
+    pub token: i64,
+    pub lease_ms: Millis,
+}
+
+/// Takes up to `limit` ready messages of a sender: urgent lanes first, then in the order of acceptance, and of each
+/// conversation only the first that is not done (O10).
+pub(super) async fn claim(
+    transaction: &DatabaseTransaction,
+    wanted: &Wanted,
+    now: Millis,
+) -> Result<Vec<Claim>, StoreError> {
+    let backend = transaction.get_database_backend();
+    let postgres = backend == DbBackend::Postgres;
+    let skip_locked = if postgres { "FOR UPDATE OF m SKIP LOCKED" } else { "" };
+    let text = format!(
+        "UPDATE messages SET status = $1, status_at_ms = $2, attempt = attempt + 1, attempt_start_at_ms = $2, \
+         claim = $3, lane = NULL, due_at_ms = $4 WHERE seq IN ( \
+           SELECT m.seq FROM messages m WHERE m.sender = $5 AND m.lane IS NOT NULL AND m.expire_at_ms > $2 \
+           AND NOT EXISTS (SELECT 1 FROM messages e WHERE e.sender = m.sender AND e.holds IS NOT NULL \
+             AND e.holds = m.peer AND e.seq < m.seq) \
+           ORDER BY m.lane, m.seq LIMIT $6 {skip_locked}) \
+         RETURNING seq, id, attempt, retries, request, expire_at_ms"
+    );
+    let values: [Value; 6] = [
+        (MessageStatus::Sending as i16).into(),
+        now.into(),
+        wanted.token.into(),
+        (now + wanted.lease_ms).into(),
+        wanted.sender.as_str().into(),
+        (wanted.limit as i64).into(),
+    ];
+    // SQLite numbers its parameters with `?1`; `$1` would be a name to it.
+    let text = if postgres { text } else { text.replace('$', "?") };
+    let rows = transaction.query_all_raw(Statement::from_sql_and_values(backend, text, values)).await?;
+    let mut claims = Vec::with_capacity(rows.len());
+    for row in rows {
+        let request: String = row.try_get("", "request")?;
+        let message_id = MessageId(row.try_get("", "id")?);
+        claims.push(Claim {
+            seq: row.try_get("", "seq")?,
+            token: wanted.token,
+            message_id,
+            attempt: row.try_get("", "attempt")?,
+            retries: row.try_get("", "retries")?,
+            request: serde_json::from_str(&request)
+                .map_err(|e| StoreError::Fault(format!("message {message_id} cannot be read: {e}")))?,
+            expire_at_ms: row.try_get("", "expire_at_ms")?,
+        });
+    }
+    // RETURNING gives no order.
+    claims.sort_by_key(|claim| (claim.request.priority, claim.seq));
+    Ok(claims)
+}
+
+/// Makes leases longer while calls go on: of messages by place and claim number, as far as they are still held.
+pub(super) async fn renew(
+    transaction: &DatabaseTransaction,
+    held: &[(i64, i64)],
+    until_ms: Millis,
+) -> Result<(), StoreError> {
+    use super::entity::messages::{Column, Entity};
+    use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
+    Entity::update_many()
+        .col_expr(Column::DueAtMs, super::set(until_ms))
+        .filter(Column::Seq.is_in(held.iter().map(|(seq, _)| *seq)))
+        .filter(Column::Claim.is_in(held.iter().map(|(_, token)| *token)))
+        .exec(transaction)
+        .await?;
+    Ok(())
+}
+
+impl Store {
+    /// Senders that have messages ready to be claimed: one probe of the index for each, not a walk over the messages.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn ready_senders(&self) -> Result<Vec<SenderId>, StoreError> {
+        let backend = self.read().get_database_backend();
+        let text = "WITH RECURSIVE s(sender) AS ( \
+             SELECT (SELECT sender FROM messages WHERE lane IS NOT NULL ORDER BY sender LIMIT 1) \
+             UNION ALL \
+             SELECT (SELECT m.sender FROM messages m WHERE m.lane IS NOT NULL AND m.sender > s.sender \
+               ORDER BY m.sender LIMIT 1) FROM s WHERE s.sender IS NOT NULL) \
+           SELECT sender FROM s WHERE sender IS NOT NULL";
+        let rows = self.read().query_all_raw(Statement::from_string(backend, text)).await?;
+        rows.into_iter().map(|row| Ok(SenderId::trusted(row.try_get("", "sender")?))).collect()
+    }
+
+    /// When the next timer runs out; `None` when none runs.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn next_due(&self) -> Result<Option<Millis>, StoreError> {
+        use super::entity::messages::{Column, Entity};
+        use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+        let next = Entity::find()
+            .select_only()
+            .column(Column::DueAtMs)
+            .filter(Column::DueAtMs.is_not_null())
+            .order_by_asc(Column::DueAtMs)
+            .limit(1)
+            .into_tuple::<i64>()
+            .one(self.read())
+            .await?;
+        Ok(next)
+    }
+
+    /// Ends every lease at once: for a process that has the database alone, all of them are its dead predecessor's.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn end_leases(&self, now: Millis) -> Result<u64, StoreError> {
+        use super::entity::messages::{Column, Entity};
+        use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
+        let result = Entity::update_many()
+            .col_expr(Column::DueAtMs, super::set(now))
+            .filter(Column::Claim.is_not_null())
+            .filter(Column::DueAtMs.is_not_null())
+            .exec(&self.inner.write)
+            .await?;
+        Ok(result.rows_affected)
+    }
+}

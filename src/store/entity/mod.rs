@@ -1,0 +1,12 @@
+//! The rows, one file per table. Private to the store: its methods answer domain types.
+
+pub mod api_keys;
+pub mod attempts;
+pub mod events;
+pub mod incoming_messages;
+pub mod journal;
+pub mod log;
+pub mod messages;
+pub mod parked_reports;
+pub mod senders;
+pub mod subscriptions;

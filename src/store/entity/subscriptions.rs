@@ -1,0 +1,25 @@
+//! Rows of `subscriptions`; the columns are explained in the migration.
+
+use sea_orm::entity::prelude::*;
+
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "subscriptions")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    #[sea_orm(column_type = "Text")]
+    pub owner: String,
+    #[sea_orm(primary_key, auto_increment = false)]
+    #[sea_orm(column_type = "Text")]
+    pub name: String,
+    pub position: i64,
+    pub create_at_ms: i64,
+    pub ack_at_ms: Option<i64>,
+    pub holder: Option<Uuid>,
+    pub hold_at_ms: Option<i64>,
+    pub hold_until_ms: Option<i64>,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,407 @@
+//! What webhooks said: matched with messages, folded into them, parked when nothing matches.
+
+use std::collections::{HashMap, HashSet};
+
+use sea_orm::sea_query::Value;
+use sea_orm::{ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use uuid::Uuid;
+
+use super::changes::Changes;
+use super::entity::{attempts, events, incoming_messages, journal, messages, parked_reports};
+use super::log::NewEvent;
+use super::{Store, StoreError, rows};
+use crate::domain::event::{IncomingMessage, ReplyTo};
+use crate::domain::progress::Note;
+use crate::domain::{IncomingContent, MessageId, Millis, Payload, SenderId};
+use crate::provider::{IncomingReport, Report, StatusReport};
+
+/// Free text may be answered this long after a person wrote.
+const WINDOW_MS: Millis = 24 * 3_600_000;
+/// A report that matches nothing is tried again for this long.
+const PARKED_MS: Millis = 30 * 24 * 3_600_000;
+
+/// What one webhook of the journal said.
+#[derive(Debug, Clone)]
+pub struct Intake {
+    /// Its place in the journal.
+    pub journal_id: i64,
+    /// Whose sender.
+    pub sender: SenderId,
+    /// When it reached us.
+    pub receive_at_ms: Millis,
+    /// What could be read.
+    pub parsed: Parsed,
+}
+
+/// The outcome of parsing one webhook.
+#[derive(Debug, Clone, Default)]
+pub struct Parsed {
+    /// The items that could be read, with their places in the webhook.
+    pub reports: Vec<(usize, Report)>,
+    /// How many could not.
+    pub unreadable: usize,
+    /// Why the first of them could not.
+    pub problem: Option<String>,
+}
+
+/// Where a report belongs: a message, and which of its attempts.
+pub(super) type Match = (i64, i32);
+/// A provider's id under a sender.
+pub(super) type ProviderId = (SenderId, String);
+
+/// Of these webhooks, those that nobody has taken in yet; locked until the commit.
+pub(super) async fn still_pending(
+    transaction: &DatabaseTransaction,
+    ids: Vec<i64>,
+) -> Result<HashSet<i64>, StoreError> {
+    use sea_orm::{ConnectionTrait, DbBackend};
+    let mut pending = HashSet::new();
+    for piece in rows::pieces(ids) {
+        let mut query = journal::Entity::find()
+            .select_only()
+            .column(journal::Column::Id)
+            .filter(journal::Column::Id.is_in(piece))
+            .filter(journal::Column::Pending.is_not_null())
+            .order_by_asc(journal::Column::Id);
+        if transaction.get_database_backend() == DbBackend::Postgres {
+            query = query.lock(sea_orm::sea_query::LockType::Update);
+        }
+        pending.extend(query.into_tuple::<i64>().all(transaction).await?);
+    }
+    Ok(pending)
+}
+
+/// Notes in the journal that webhooks were taken in.
+pub(super) async fn mark_parsed(transaction: &DatabaseTransaction, taken: &[&Intake]) -> Result<(), StoreError> {
+    const COLUMNS: &[(&str, &str)] =
+        &[("pending", "boolean"), ("items", "integer"), ("unreadable", "integer"), ("problem", "text")];
+    let row = |intake: &&Intake| -> Vec<Value> {
+        let Parsed { reports, unreadable, problem } = &intake.parsed;
+        vec![
+            intake.journal_id.into(),
+            Option::<bool>::None.into(),
+            ((reports.len() + unreadable) as i32).into(),
+            (*unreadable as i32).into(),
+            problem.clone().into(),
+        ]
+    };
+    rows::update(transaction, "journal", ("id", "bigint"), COLUMNS, taken.iter().map(row).collect()).await?;
+    Ok(())
+}
+
+/// Finds messages by providers' ids, in the attempts that ended.
+pub(super) async fn find_attempts(
+    transaction: &DatabaseTransaction,
+    ids: impl Iterator<Item = &str>,
+) -> Result<HashMap<ProviderId, Match>, StoreError> {
+    let ids: HashSet<String> = ids.map(str::to_owned).collect();
+    let mut found = HashMap::new();
+    for piece in rows::pieces(ids.into_iter().collect()) {
+        let rows = attempts::Entity::find()
+            .select_only()
+            .columns([
+                attempts::Column::Sender,
+                attempts::Column::ProviderMessageId,
+                attempts::Column::MessageSeq,
+                attempts::Column::Number,
+            ])
+            .filter(attempts::Column::ProviderMessageId.is_in(piece))
+            .into_tuple::<(String, Option<String>, i64, i32)>()
+            .all(transaction)
+            .await?;
+        for (sender, id, seq, number) in rows {
+            found.insert((SenderId::trusted(sender), id.unwrap_or_default()), (seq, number));
+        }
+    }
+    Ok(found)
+}
+
+/// What exact repeats of a report are known by, within one message: the provider's id, word and time.
+fn report_key(report: &StatusReport) -> i64 {
+    let mut text = report.provider_message_id.clone().unwrap_or_default();
+    text.push('\n');
+    text.push_str(&report.provider_status);
+    text.push('\n');
+    text.push_str(&report.occur_at_ms.map(|at| at.to_string()).unwrap_or_default());
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    let mut eight = [0; 8];
+    eight.copy_from_slice(&digest.as_ref()[..8]);
+    i64::from_be_bytes(eight)
+}
+
+/// The reports of a batch that were recorded before.
+#[derive(Debug, Default)]
+pub(super) struct KnownReports(HashSet<(Uuid, i64)>);
+
+impl KnownReports {
+    /// Asks the log about the reports of these messages.
+    pub async fn load(
+        transaction: &DatabaseTransaction,
+        reports: &[(MessageId, &StatusReport)],
+    ) -> Result<Self, StoreError> {
+        let messages: HashSet<Uuid> = reports.iter().map(|(id, _)| id.0).collect();
+        let mut known = HashSet::new();
+        for piece in rows::pieces(messages.into_iter().collect()) {
+            let rows = events::Entity::find()
+                .select_only()
+                .columns([events::Column::MessageId, events::Column::ReportKey])
+                .filter(events::Column::MessageId.is_in(piece))
+                .filter(events::Column::MessageId.is_not_null())
+                .filter(events::Column::ReportKey.is_not_null())
+                .into_tuple::<(Option<Uuid>, Option<i64>)>()
+                .all(transaction)
+                .await?;
+            known.extend(rows.into_iter().filter_map(|(id, key)| Some((id?, key?))));
+        }
+        Ok(Self(known))
+    }
+
+    /// Folds a report into its message; nothing for one that was recorded before.
+    pub fn fold(
+        &mut self,
+        changes: &mut Changes,
+        (seq, attempt): Match,
+        report: &StatusReport,
+        receive_at_ms: Millis,
+        now: Millis,
+    ) -> Option<NewEvent> {
+        let id = changes.get(seq)?.id;
+        let key = report_key(report);
+        if !self.0.insert((id.0, key)) {
+            metrics::counter!("recado_reports_repeated_total").increment(1);
+            return None;
+        }
+        let note = Note {
+            status: report.status,
+            provider_message_id: report.provider_message_id.clone(),
+            error: report.error.clone(),
+            occur_at_ms: report.occur_at_ms,
+            receive_at_ms: Some(receive_at_ms),
+            provider_status: report.provider_status.clone(),
+            pricing: report.pricing.clone(),
+            client_info: report.client_info.clone(),
+            report_key: Some(key),
+            ..Note::default()
+        };
+        changes.step(seq, now, None, |progress, _| progress.reported(attempt, note, now))
+    }
+}
+
+/// Keeps reports that match nothing.
+pub(super) async fn park(
+    transaction: &DatabaseTransaction,
+    reports: Vec<(SenderId, Millis, StatusReport)>,
+) -> Result<(), StoreError> {
+    let mut models = Vec::with_capacity(reports.len());
+    for (sender, receive_at_ms, report) in reports {
+        models.push(parked_reports::ActiveModel {
+            sender: Set(sender.to_string()),
+            provider_message_id: Set(report.provider_message_id.clone()),
+            message_id: Set(report.message_id.map(|id| id.0)),
+            report: Set(serde_json::to_string(&report).map_err(|e| StoreError::Fault(e.to_string()))?),
+            receive_at_ms: Set(receive_at_ms),
+            orphan: Set(false),
+            ..Default::default()
+        });
+    }
+    metrics::counter!("recado_reports_parked_total").increment(models.len() as u64);
+    rows::insert(transaction, models).await?;
+    Ok(())
+}
+
+/// A report that was parked.
+#[derive(Debug, Clone)]
+pub(super) struct Parked {
+    pub sender: SenderId,
+    pub receive_at_ms: Millis,
+    pub report: StatusReport,
+}
+
+/// Takes parked reports out that speak of these providers' ids.
+pub(super) async fn unpark(transaction: &DatabaseTransaction, ids: Vec<String>) -> Result<Vec<Parked>, StoreError> {
+    let mut found = Vec::new();
+    for piece in rows::pieces(ids) {
+        let rows = parked_reports::Entity::find()
+            .filter(parked_reports::Column::ProviderMessageId.is_in(piece))
+            .filter(parked_reports::Column::ProviderMessageId.is_not_null())
+            .order_by_asc(parked_reports::Column::Id)
+            .all(transaction)
+            .await?;
+        found.extend(rows);
+    }
+    if found.is_empty() {
+        return Ok(Vec::new());
+    }
+    parked_reports::Entity::delete_many()
+        .filter(parked_reports::Column::Id.is_in(found.iter().map(|row| row.id)))
+        .exec(transaction)
+        .await?;
+    found.into_iter().map(parked).collect()
+}
+
+fn parked(row: parked_reports::Model) -> Result<Parked, StoreError> {
+    let report = serde_json::from_str(&row.report)
+        .map_err(|e| StoreError::Fault(format!("parked report {} cannot be read: {e}", row.id)))?;
+    Ok(Parked { sender: SenderId::trusted(row.sender), receive_at_ms: row.receive_at_ms, report })
+}
+
+/// A person's message of a batch, with what it is known by.
+pub(super) struct Incoming<'a> {
+    pub intake: &'a Intake,
+    pub report: &'a IncomingReport,
+    pub dedupe_key: String,
+}
+
+impl<'a> Incoming<'a> {
+    /// By the provider's id; without one, by its place in the journal: the same words twice are two messages (I4).
+    pub fn new(intake: &'a Intake, index: usize, report: &'a IncomingReport) -> Self {
+        let dedupe_key = match &report.provider_message_id {
+            Some(id) => format!("id:{id}"),
+            None => format!("journal:{}:{index}", intake.journal_id),
+        };
+        Self { intake, report, dedupe_key }
+    }
+}
+
+/// Records people's messages that are new; gives their events. A unique key stops copies, never a cache (I1).
+pub(super) async fn record_incoming(
+    transaction: &DatabaseTransaction,
+    incoming: Vec<Incoming<'_>>,
+) -> Result<Vec<NewEvent>, StoreError> {
+    let mut known = known_incoming(transaction, incoming.iter().map(|one| one.dedupe_key.clone()).collect()).await?;
+    let quoted = quoted_messages(transaction, &incoming).await?;
+    let (mut models, mut events) = (Vec::new(), Vec::new());
+    for Incoming { intake, report, dedupe_key } in incoming {
+        if !known.insert((intake.sender.to_string(), dedupe_key.clone())) {
+            metrics::counter!("recado_incoming_repeated_total").increment(1);
+            continue;
+        }
+        let id = MessageId::generate();
+        let peer = report.contact.peer();
+        models.push(incoming_messages::ActiveModel {
+            id: Set(id.0),
+            sender: Set(intake.sender.to_string()),
+            dedupe_key: Set(dedupe_key),
+            peer: Set(peer.clone()),
+            receive_at_ms: Set(intake.receive_at_ms),
+        });
+        let ours = |provider_id: &str| quoted.get(&(intake.sender.clone(), provider_id.to_owned())).copied();
+        let mut content = report.content.clone();
+        if let IncomingContent::Reaction(reaction) = &mut content {
+            reaction.message_id = ours(&reaction.provider_message_id);
+        }
+        let message = IncomingMessage {
+            message_id: id,
+            provider_message_id: report.provider_message_id.clone(),
+            contact: report.contact.clone(),
+            peer,
+            profile_name: report.profile_name.clone(),
+            content,
+            reply_to: report.reply_to.clone().map(|id| ReplyTo { message_id: ours(&id), provider_message_id: id }),
+            window_expire_at_ms: report.occur_at_ms.unwrap_or(intake.receive_at_ms) + WINDOW_MS,
+        };
+        events.push(NewEvent {
+            sender: intake.sender.clone(),
+            payload: Payload::IncomingMessage(message),
+            json: None,
+            occur_at_ms: report.occur_at_ms,
+            receive_at_ms: intake.receive_at_ms,
+            report_key: None,
+        });
+    }
+    rows::insert(transaction, models).await?;
+    Ok(events)
+}
+
+async fn known_incoming(
+    transaction: &DatabaseTransaction,
+    keys: HashSet<String>,
+) -> Result<HashSet<(String, String)>, StoreError> {
+    let mut known = HashSet::new();
+    for piece in rows::pieces(keys.into_iter().collect()) {
+        let rows = incoming_messages::Entity::find()
+            .select_only()
+            .columns([incoming_messages::Column::Sender, incoming_messages::Column::DedupeKey])
+            .filter(incoming_messages::Column::DedupeKey.is_in(piece))
+            .into_tuple::<(String, String)>()
+            .all(transaction)
+            .await?;
+        known.extend(rows);
+    }
+    Ok(known)
+}
+
+/// Our ids of the messages that these ones quote or react to.
+async fn quoted_messages(
+    transaction: &DatabaseTransaction,
+    incoming: &[Incoming<'_>],
+) -> Result<HashMap<ProviderId, MessageId>, StoreError> {
+    let wanted = incoming.iter().filter_map(|one| match (&one.report.reply_to, &one.report.content) {
+        (_, IncomingContent::Reaction(reaction)) => Some(reaction.provider_message_id.as_str()),
+        (reply_to, _) => reply_to.as_deref(),
+    });
+    let wanted: HashSet<&str> = wanted.collect();
+    if wanted.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let attempts = find_attempts(transaction, wanted.iter().copied()).await?;
+    let ids = messages::Entity::find()
+        .select_only()
+        .columns([messages::Column::Seq, messages::Column::Id])
+        .filter(messages::Column::Seq.is_in(attempts.values().map(|(seq, _)| *seq)))
+        .into_tuple::<(i64, Uuid)>()
+        .all(transaction)
+        .await?;
+    let ids: HashMap<i64, Uuid> = ids.into_iter().collect();
+    let of_ours = attempts.into_iter().filter_map(|(key, (seq, _))| Some((key, MessageId(*ids.get(&seq)?))));
+    let mut quoted: HashMap<ProviderId, MessageId> = of_ours.collect();
+    let theirs = incoming_messages::Entity::find()
+        .select_only()
+        .columns([
+            incoming_messages::Column::Id,
+            incoming_messages::Column::Sender,
+            incoming_messages::Column::DedupeKey,
+        ])
+        .filter(incoming_messages::Column::DedupeKey.is_in(wanted.iter().map(|id| format!("id:{id}"))))
+        .into_tuple::<(Uuid, String, String)>()
+        .all(transaction)
+        .await?;
+    quoted.extend(theirs.into_iter().map(|(id, sender, key)| {
+        ((SenderId::trusted(sender), key.trim_start_matches("id:").to_owned()), MessageId(id))
+    }));
+    Ok(quoted)
+}
+
+impl Store {
+    /// Providers' ids of parked reports that an ended attempt matches by now: two replicas that write at the same time can
+    /// miss each other, and this finds what they missed.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn parked_that_match(&self, limit: u64) -> Result<Vec<String>, StoreError> {
+        use sea_orm::{ConnectionTrait, Statement};
+        let backend = self.read().get_database_backend();
+        let text = format!(
+            "SELECT DISTINCT p.provider_message_id FROM parked_reports p JOIN attempts a \
+             ON a.provider_message_id = p.provider_message_id AND a.sender = p.sender \
+             WHERE p.provider_message_id IS NOT NULL LIMIT {limit}"
+        );
+        let rows = self.read().query_all_raw(Statement::from_string(backend, text)).await?;
+        rows.into_iter().map(|row| Ok(row.try_get("", "provider_message_id")?)).collect()
+    }
+
+    /// Gives up on parked reports that matched nothing for 30 days; tells how many.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn orphan_parked(&self, now: Millis) -> Result<u64, StoreError> {
+        let result = parked_reports::Entity::update_many()
+            .col_expr(parked_reports::Column::Orphan, super::set(true))
+            .filter(parked_reports::Column::Orphan.eq(false))
+            .filter(parked_reports::Column::ReceiveAtMs.lt(now - PARKED_MS))
+            .exec(&self.inner.write)
+            .await?;
+        metrics::counter!("recado_reports_orphaned_total").increment(result.rows_affected);
+        Ok(result.rows_affected)
+    }
+}

@@ -1,0 +1,318 @@
+//! All SQL, named by intent. SQLite and PostgreSQL alike; no other module knows which one is underneath.
+//!
+//! What happens on the way of a message goes through one [`writer`], which commits whatever queued up during the last
+//! commit as one transaction. What operators do is rare and has transactions of its own.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use recado_migrations::{Migrator, MigratorTrait as _};
+use sea_orm::sea_query::{Expr, OnConflict};
+use sea_orm::{
+    ActiveValue::Set, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend,
+    DbErr, EntityTrait, SqliteTransactionMode, TransactionOptions, TransactionTrait,
+};
+
+use crate::error::Error;
+
+mod accept;
+mod api_keys;
+mod batch;
+mod changes;
+mod claims;
+mod entity;
+mod intake;
+mod journal;
+mod log;
+mod messages;
+mod rows;
+mod senders;
+mod subscriptions;
+mod writer;
+
+pub use accept::{Accept, Accepted};
+pub use api_keys::StoredKey;
+pub use claims::{Claim, EndedCall};
+pub use intake::{Intake, Parsed};
+pub use journal::{JournalEntry, NewJournalEntry};
+pub use log::Appended;
+pub use messages::{Found, MessageFilter};
+pub use senders::StoredSender;
+pub use subscriptions::{Hold, StoredSubscription};
+pub use writer::Writer;
+
+/// How long a lone statement may wait for a connection before the store counts as away.
+const ACQUIRE_LIMIT: Duration = Duration::from_secs(5);
+/// Reading connections to an SQLite file.
+const SQLITE_READERS: u32 = 4;
+/// Pages kept in memory by each SQLite connection: 32 MiB, as a negative count of KiB.
+const SQLITE_CACHE: &str = "-32768";
+
+/// A database, opened and migrated.
+#[derive(Debug, Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// One connection with SQLite, a pool with PostgreSQL.
+    write: DatabaseConnection,
+    /// Never writes.
+    read: DatabaseConnection,
+    /// Which log this is.
+    epoch: i64,
+    /// Held while an SQLite file is open, so that no second gateway opens it.
+    _lock: Option<std::fs::File>,
+}
+
+/// Why a store could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// An address that is neither `sqlite:` nor `postgres:`.
+    #[error("database_url {0:?} begins with neither sqlite: nor postgres:")]
+    UnknownKind(String),
+    /// Another process has the SQLite file open.
+    #[error("{0} is in use by another gateway; SQLite carries one process, PostgreSQL many")]
+    InUse(PathBuf),
+    /// The lock beside the SQLite file could not be made.
+    #[error("cannot lock {path}: {cause}")]
+    Lock {
+        /// The lock's path.
+        path: PathBuf,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// The database said no.
+    #[error("the database cannot be opened: {0}")]
+    Database(#[from] DbErr),
+}
+
+/// What went wrong inside the store.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// The database is away.
+    #[error("the database is away: {0}")]
+    Unavailable(String),
+    /// Two transactions wanted the same unique key; tried again, the later one sees the earlier.
+    #[error("written by another transaction at the same time: {0}")]
+    Conflict(String),
+    /// Anything else is a fault of ours.
+    #[error("{0}")]
+    Fault(String),
+}
+
+impl From<DbErr> for StoreError {
+    fn from(error: DbErr) -> Self {
+        let text = error.to_string();
+        if let Some(sea_orm::SqlErr::UniqueConstraintViolation(_)) = error.sql_err() {
+            return Self::Conflict(text);
+        }
+        match &error {
+            DbErr::ConnectionAcquire(_) => Self::Unavailable(text),
+            DbErr::Conn(runtime) | DbErr::Exec(runtime) | DbErr::Query(runtime) if is_away(runtime) => {
+                Self::Unavailable(text)
+            }
+            _ => Self::Fault(text),
+        }
+    }
+}
+
+/// Whether the connection, not the statement, failed. PostgreSQL's classes 08 (connection), 53 (no resources) and 57
+/// (shutdown), deadlock and serialisation failures, and SQLite's BUSY, FULL and IOERR say: later.
+fn is_away(error: &sea_orm::RuntimeErr) -> bool {
+    let sea_orm::RuntimeErr::SqlxError(error) = error else {
+        return false;
+    };
+    match error.as_ref() {
+        sea_orm::sqlx::Error::Database(database) => database.code().is_some_and(|code| {
+            let sqlite = code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 10 | 13));
+            let postgres = code.len() == 5
+                && (["08", "53", "57"].iter().any(|class| code.starts_with(class))
+                    || ["40001", "40P01"].contains(&&*code));
+            if code.len() == 5 { postgres } else { sqlite }
+        }),
+        sea_orm::sqlx::Error::Io(_)
+        | sea_orm::sqlx::Error::Tls(_)
+        | sea_orm::sqlx::Error::PoolTimedOut
+        | sea_orm::sqlx::Error::PoolClosed
+        | sea_orm::sqlx::Error::Protocol(_)
+        | sea_orm::sqlx::Error::WorkerCrashed => true,
+        _ => false,
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(cause) => {
+                tracing::warn!(error = %cause, "the store is away");
+                Error::Unavailable { retry_after: Duration::from_secs(1) }
+            }
+            StoreError::Conflict(cause) | StoreError::Fault(cause) => {
+                Error::Internal(anyhow::anyhow!("store: {cause}"))
+            }
+        }
+    }
+}
+
+impl From<DbErr> for Error {
+    fn from(error: DbErr) -> Self {
+        StoreError::from(error).into()
+    }
+}
+
+impl Store {
+    /// Opens the database and migrates it.
+    ///
+    /// # Errors
+    /// When it cannot be reached, is in use by another gateway (SQLite), or is of no known kind.
+    pub async fn open(database_url: &str) -> Result<Self, OpenError> {
+        let (write, read, lock) = if database_url.starts_with("sqlite:") {
+            let lock = lock_sqlite(database_url)?;
+            let write = Database::connect(sqlite_options(database_url, 1)).await?;
+            Migrator::up(&write, None).await?;
+            let read = match is_in_memory(database_url) {
+                true => write.clone(),
+                false => Database::connect(sqlite_options(database_url, SQLITE_READERS)).await?,
+            };
+            (write, read, lock)
+        } else if database_url.starts_with("postgres:") || database_url.starts_with("postgresql:") {
+            let pool = Database::connect(postgres_options(database_url)).await?;
+            migrate_postgres(&pool).await?;
+            (pool.clone(), pool, None)
+        } else {
+            return Err(OpenError::UnknownKind(database_url.to_owned()));
+        };
+        let epoch = log_epoch(&write).await?;
+        Ok(Self { inner: Arc::new(Inner { write, read, epoch, _lock: lock }) })
+    }
+
+    /// Which log this database holds: drawn at random when it was made.
+    pub fn epoch(&self) -> i64 {
+        self.inner.epoch
+    }
+
+    /// Whether this process is the only one that can have the database open.
+    pub fn is_exclusive(&self) -> bool {
+        self.inner.write.get_database_backend() == DbBackend::Sqlite
+    }
+
+    /// Asks the database for a sign of life.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when there is none.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        Ok(self.inner.read.ping().await?)
+    }
+
+    fn read(&self) -> &DatabaseConnection {
+        &self.inner.read
+    }
+
+    /// A transaction that may write.
+    async fn begin(&self) -> Result<DatabaseTransaction, StoreError> {
+        // Immediate: a deferred transaction that reads before it writes fails as soon as another one wrote in between.
+        let options = TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..Default::default()
+        };
+        Ok(self.inner.write.begin_with_options(options).await?)
+    }
+}
+
+fn is_in_memory(url: &str) -> bool {
+    url.contains(":memory:") || url.contains("mode=memory")
+}
+
+fn sqlite_options(url: &str, connections: u32) -> ConnectOptions {
+    // `mode=rwc` makes the file on first use.
+    let url = match url.contains("mode=") || is_in_memory(url) {
+        true => url.to_owned(),
+        false => format!("{url}{}mode=rwc", if url.contains('?') { '&' } else { '?' }),
+    };
+    let mut options = ConnectOptions::new(url);
+    options
+        .max_connections(connections)
+        .min_connections(1)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .acquire_timeout(ACQUIRE_LIMIT)
+        .test_before_acquire(false)
+        .sqlx_logging(false)
+        .map_sqlx_sqlite_opts(|options| {
+            options
+                .pragma("journal_mode", "WAL")
+                .pragma("synchronous", "FULL")
+                .pragma("cache_size", SQLITE_CACHE)
+                .busy_timeout(ACQUIRE_LIMIT)
+                .statement_cache_capacity(256)
+        });
+    options
+}
+
+fn postgres_options(url: &str) -> ConnectOptions {
+    let mut options = ConnectOptions::new(url.to_owned());
+    options
+        .max_connections(12)
+        .min_connections(2)
+        .acquire_timeout(ACQUIRE_LIMIT)
+        .connect_timeout(ACQUIRE_LIMIT)
+        .test_before_acquire_if_idle_for(Duration::from_secs(10))
+        .sqlx_logging(false)
+        .map_sqlx_postgres_opts(|options| options.application_name("recado").statement_cache_capacity(256));
+    options
+}
+
+/// One replica migrates, the others wait for it: sea-orm's migrator takes no lock of its own.
+async fn migrate_postgres(pool: &DatabaseConnection) -> Result<(), DbErr> {
+    const LOCK: i64 = 0x7265_6361_646f; // "recado"
+    let transaction = pool.begin().await?;
+    transaction.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({LOCK})")).await?;
+    Migrator::up(pool, None).await?;
+    transaction.commit().await
+}
+
+/// Makes the log's one row, if there is none, and tells its epoch.
+async fn log_epoch(database: &DatabaseConnection) -> Result<i64, DbErr> {
+    use entity::log;
+    let row = log::ActiveModel {
+        id: Set(1),
+        epoch: Set(rand::random::<i64>() & i64::MAX),
+        head: Set(0),
+        record_at_ms: Set(0),
+    };
+    log::Entity::insert(row)
+        .on_conflict(OnConflict::column(log::Column::Id).do_nothing().to_owned())
+        .exec_without_returning(database)
+        .await?;
+    let row = log::Entity::find_by_id(1).one(database).await?;
+    row.map(|row| row.epoch).ok_or_else(|| DbErr::RecordNotFound("the log has no row".into()))
+}
+
+/// Two gateways on one SQLite file would each believe that the other's work was abandoned.
+fn lock_sqlite(url: &str) -> Result<Option<std::fs::File>, OpenError> {
+    if is_in_memory(url) {
+        return Ok(None);
+    }
+    let path = PathBuf::from(format!("{}.lock", sqlite_path(url).display()));
+    let failed = |cause| OpenError::Lock { path: path.clone(), cause };
+    let file = std::fs::File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::InUse(sqlite_path(url))),
+        Err(std::fs::TryLockError::Error(cause)) => Err(failed(cause)),
+    }
+}
+
+/// The file that an `sqlite:` address names.
+pub fn sqlite_path(url: &str) -> PathBuf {
+    let rest = url.trim_start_matches("sqlite:").trim_start_matches("//");
+    PathBuf::from(rest.split('?').next().unwrap_or_default())
+}
+
+/// `column = value` for a partial update.
+fn set(value: impl Into<sea_orm::Value>) -> Expr {
+    Expr::value(value)
+}
