@@ -59,6 +59,29 @@ pub enum Error {
         /// The oldest cursor that can be read from.
         oldest: String,
     },
+    /// Another stream holds the subscription.
+    #[error("another stream holds subscription {subscription:?}; `takeover` ends it")]
+    SubscriptionHeld {
+        /// Its name.
+        subscription: String,
+    },
+    /// Another stream took the subscription, or it was moved or deleted.
+    #[error("the subscription was taken over, moved or deleted; this stream ends at cursor {cursor}")]
+    SubscriptionTakenOver {
+        /// Up to where this stream was sent.
+        cursor: String,
+    },
+    /// A stream took nothing for too long.
+    #[error("the stream took nothing for too long; it can go on from cursor {cursor}")]
+    SlowConsumer {
+        /// Up to where it was sent.
+        cursor: String,
+        /// When to come back.
+        retry_after: Duration,
+    },
+    /// The key of an open stream no longer works.
+    #[error("the key was revoked or has expired")]
+    KeyRevoked,
     /// No key, or a wrong one.
     #[error("{0}")]
     Unauthenticated(&'static str),

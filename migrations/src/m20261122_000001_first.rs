@@ -204,6 +204,7 @@ fn tables() -> Vec<TableCreateStatement> {
                 column("scopes").text().take(),
                 column("senders").text().take(),
                 column("create_at_ms").big_integer().take(),
+                optional("expire_at_ms").big_integer().take(),
                 optional("revoke_at_ms").big_integer().take(),
             ],
         ),

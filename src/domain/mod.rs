@@ -14,7 +14,7 @@ pub mod status;
 pub use contact::Contact;
 pub use content::{Content, IncomingContent};
 pub use cursor::Cursor;
-pub use event::{Event, Payload};
+pub use event::{Event, EventFilter, Payload};
 pub use ids::{EventId, MessageId, SenderId};
 pub use message::{DeliveryError, ErrorReason, NewMessage};
 pub use phone::PhoneNumber;

@@ -21,7 +21,9 @@ pub struct StoredKey {
     pub senders: Vec<SenderId>,
     /// When it was made.
     pub create_at_ms: Millis,
-    /// When it stopped working.
+    /// When it stops working by itself.
+    pub expire_at_ms: Option<Millis>,
+    /// When it was revoked.
     pub revoke_at_ms: Option<Millis>,
 }
 
@@ -34,6 +36,7 @@ fn stored(row: api_keys::Model) -> StoredKey {
         display_name: row.display_name,
         hash: row.hash,
         create_at_ms: row.create_at_ms,
+        expire_at_ms: row.expire_at_ms,
         revoke_at_ms: row.revoke_at_ms,
     }
 }
@@ -65,6 +68,7 @@ impl Store {
             scopes: Set(key.scopes.join(" ")),
             senders: Set(senders.join(" ")),
             create_at_ms: Set(key.create_at_ms),
+            expire_at_ms: Set(key.expire_at_ms),
             revoke_at_ms: Set(key.revoke_at_ms),
         };
         row.insert(&self.inner.write).await?;

@@ -16,6 +16,7 @@ pub struct Model {
     #[sea_orm(column_type = "Text")]
     pub senders: String,
     pub create_at_ms: i64,
+    pub expire_at_ms: Option<i64>,
     pub revoke_at_ms: Option<i64>,
 }
 

@@ -1,0 +1,147 @@
+//! One call to a provider: from messages in hand to outcomes on disk.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+
+use super::{News, Parts};
+use crate::domain::message::{DeliveryError, ErrorReason};
+use crate::domain::progress::Next;
+use crate::domain::{Content, MessageId, SenderId};
+use crate::provider::{Answer, Outgoing, SendError};
+use crate::senders::Account;
+use crate::store::{Claim, EndedCall, StoreError};
+
+/// How long after its time limit a call is given up from outside: adapters keep the limit themselves.
+const OVERTIME: Duration = Duration::from_secs(2);
+
+/// Hands over one request's worth of messages and writes down what came of each.
+pub(super) async fn hand_over(parts: Arc<Parts>, account: Arc<Account>, claims: Vec<Claim>) {
+    let sender = account.sender.id.clone();
+    let count = claims.len();
+    let mut ready = Vec::with_capacity(count);
+    let mut ended = Vec::new();
+    for claim in claims {
+        match outgoing(&parts, &claim).await {
+            Ok(message) => ready.push((claim, message)),
+            Err(next) => ended.push(end(&claim, next, None)),
+        }
+    }
+    let mut unauthorized = None;
+    if !ready.is_empty() {
+        let messages: Vec<Outgoing> = ready.iter().map(|(_, message)| message.clone()).collect();
+        let started = Instant::now();
+        let answers = send(&parts, &account, &messages).await;
+        unauthorized = Some(answers.iter().any(|answer| is_unauthorized(&answer.outcome)));
+        for ((claim, _), answer) in ready.into_iter().zip(answers) {
+            log_attempt(&sender, &claim, &answer, started.elapsed());
+            let next = super::next::next(answer.outcome, claim.retries, &parts.config.backoff, rand::random());
+            ended.push(end(&claim, next, answer.exchange));
+        }
+    }
+    join_all(ended.into_iter().map(|call| write_down(&parts, call))).await;
+    let _ = parts.wake.0.send(News::Ended { sender, count, unauthorized });
+}
+
+/// The sender was deleted between the claim and the call: nothing was written to anybody.
+pub(super) async fn sender_is_gone(parts: Arc<Parts>, sender: SenderId, claims: Vec<Claim>) {
+    let error = DeliveryError::ours(ErrorReason::SenderDeleted, "the sender was deleted", false);
+    let ended = claims.iter().map(|claim| write_down(&parts, end(claim, Next::Failed(error.clone()), None)));
+    join_all(ended).await;
+    let _ = parts.wake.0.send(News::Ended { sender, count: claims.len(), unauthorized: None });
+}
+
+async fn send(parts: &Parts, account: &Account, messages: &[Outgoing]) -> Vec<Answer> {
+    let in_doubt = |detail: &str| {
+        let answer = || Answer { outcome: Err(SendError::InDoubt { detail: detail.to_owned() }), exchange: None };
+        messages.iter().map(|_| answer()).collect::<Vec<_>>()
+    };
+    let limit = parts.config.call_limit + OVERTIME;
+    match tokio::time::timeout(limit, account.provider.send(messages)).await {
+        Ok(answers) if answers.len() == messages.len() => answers,
+        Ok(answers) => {
+            let (got, sent) = (answers.len(), messages.len());
+            tracing::error!(sender = %account.sender.id, got, sent, "an adapter answered another number of messages");
+            in_doubt("the adapter answered another number of messages than it was given")
+        }
+        Err(_) => in_doubt("the call took longer than its limit"),
+    }
+}
+
+/// What the adapter is given. A quoted message must have an id at the provider by now.
+async fn outgoing(parts: &Parts, claim: &Claim) -> Result<Outgoing, Next> {
+    let request = &claim.request;
+    let reaction = match &request.content {
+        Content::Reaction(reaction) => reaction.message_id,
+        _ => None,
+    };
+    Ok(Outgoing {
+        message_id: claim.message_id,
+        attempt: claim.attempt,
+        to: request.to.clone(),
+        content: request.content.clone(),
+        reply_to: provider_id(parts, &request.sender, request.reply_to_message_id).await?,
+        reaction_to: provider_id(parts, &request.sender, reaction).await?,
+        validity: request.validity_ms.and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis),
+    })
+}
+
+async fn provider_id(parts: &Parts, sender: &SenderId, quoted: Option<MessageId>) -> Result<Option<String>, Next> {
+    let Some(id) = quoted else { return Ok(None) };
+    let refused = |why: &str| Next::Failed(DeliveryError::ours(ErrorReason::InvalidRequest, why, false));
+    match parts.store.find_message(id).await {
+        Ok(Some(found)) if found.sender == *sender && found.provider_message_id.is_some() => {
+            Ok(found.provider_message_id)
+        }
+        Ok(_) => Err(refused("the message that it refers to has no id at the provider")),
+        Err(error) => {
+            tracing::warn!(%error, "a quoted message could not be looked up");
+            let error = DeliveryError::ours(ErrorReason::ProviderUnavailable, "the store is away", true);
+            Err(Next::RetryIn(Duration::from_secs(1), error))
+        }
+    }
+}
+
+fn is_unauthorized(outcome: &Result<crate::provider::Receipt, SendError>) -> bool {
+    matches!(outcome, Err(SendError::Refused(error)) if error.reason == ErrorReason::SenderUnauthorized)
+}
+
+fn end(claim: &Claim, next: Next, exchange: Option<Arc<crate::domain::message::Exchange>>) -> EndedCall {
+    EndedCall { seq: claim.seq, token: claim.token, attempt: claim.attempt, next, exchange }
+}
+
+/// Writes an outcome down, for as long as it takes: without it the message would fall in doubt. A claim that ran out
+/// meanwhile is no obstacle; a receipt is believed even then.
+async fn write_down(parts: &Parts, call: EndedCall) {
+    let (seq, token) = (call.seq, call.token);
+    let mut wait = Duration::from_millis(100);
+    while let Err(error) = parts.writer.ended(call.clone()).await {
+        tracing::warn!(%error, "an outcome could not be written; trying again");
+        if let StoreError::Fault(_) = error {
+            break;
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(Duration::from_secs(2));
+    }
+    parts.leases.remove(seq, token);
+}
+
+fn log_attempt(sender: &SenderId, claim: &Claim, answer: &Answer, elapsed: Duration) {
+    let (outcome, reason) = match &answer.outcome {
+        Ok(_) => ("taken", ""),
+        Err(SendError::Refused(error)) => ("refused", error.reason.as_str()),
+        Err(SendError::NotTaken { error, .. }) => ("not_taken", error.reason.as_str()),
+        Err(SendError::InDoubt { .. }) => ("in_doubt", ""),
+    };
+    metrics::counter!("recado_attempts_total", "outcome" => outcome).increment(1);
+    tracing::info!(
+        message.id = %claim.message_id,
+        sender = %sender,
+        attempt = claim.attempt,
+        outcome,
+        reason,
+        elapsed_ms = elapsed.as_millis() as u64,
+        "a message was handed over"
+    );
+}

@@ -1,0 +1,329 @@
+//! Hand-over: takes due messages in hand, lets a provider have them, and writes down what came of it.
+//!
+//! One dispatcher knows how much is under way; claims and calls run beside it and tell it when they end. The store
+//! decides what may be claimed, `domain::progress` what an outcome means, [`next`] what follows.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::event::SenderChange;
+use crate::domain::sender::SenderState;
+use crate::domain::{SenderId, now_ms};
+use crate::senders::{Account, Senders};
+use crate::store::{Claim, Store, StoreError, Writer};
+
+mod call;
+mod leases;
+pub mod next;
+
+pub use next::Backoff;
+
+use leases::Leases;
+
+/// Timers that are looked at in one transaction.
+const TIMERS: u64 = 256;
+/// How often the store is asked whether a timer ran out; also the exactness of send times and retries.
+const TICK: Duration = Duration::from_millis(200);
+/// How often senders with waiting messages are looked for, beside the wake-ups: another replica may have accepted them.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What the engine is set to.
+#[derive(Debug, Clone, Copy)]
+pub struct Config {
+    /// How long a call to a provider may take.
+    pub call_limit: Duration,
+    /// How long a message is in hand without a sign of life; longer than `call_limit`.
+    pub lease: Duration,
+    /// Messages under way in this process.
+    pub in_flight: usize,
+    /// How long AT_LEAST_ONCE waits for word before it sends again.
+    pub in_doubt_wait: Duration,
+    /// How retries are spread.
+    pub backoff: Backoff,
+}
+
+/// Wakes the engine.
+#[derive(Debug, Clone)]
+pub struct Wake(mpsc::UnboundedSender<News>);
+
+impl Wake {
+    /// A sender has messages to hand over.
+    pub fn ready(&self, sender: SenderId) {
+        // When the engine is gone, the gateway is stopping; the messages are on disk.
+        let _ = self.0.send(News::Ready(sender));
+    }
+}
+
+/// What the dispatcher hears.
+#[derive(Debug)]
+enum News {
+    /// A sender has messages to hand over.
+    Ready(SenderId),
+    /// A claim came back; `asked` is how many it might have brought.
+    Claimed { sender: SenderId, asked: usize, claims: Result<Vec<Claim>, StoreError> },
+    /// Calls ended and are written down.
+    Ended { sender: SenderId, count: usize, unauthorized: Option<bool> },
+}
+
+/// The engine, not yet running.
+#[derive(Debug)]
+pub struct Engine {
+    store: Store,
+    writer: Writer,
+    senders: Arc<Senders>,
+    config: Config,
+    wake: Wake,
+    news: mpsc::UnboundedReceiver<News>,
+}
+
+impl Engine {
+    /// A way to wake the engine, which is needed before there is one.
+    pub fn wake() -> (Wake, WakeReceiver) {
+        let (wake, news) = mpsc::unbounded_channel();
+        (Wake(wake), WakeReceiver(news))
+    }
+
+    /// An engine over its parts.
+    pub fn new(
+        store: Store,
+        writer: Writer,
+        senders: Arc<Senders>,
+        config: Config,
+        (wake, WakeReceiver(news)): (Wake, WakeReceiver),
+    ) -> Self {
+        Self { store, writer, senders, config, wake, news }
+    }
+
+    /// Hands over until `stop`; then waits for the calls under way. Dropping the future before it ends leaves those calls in
+    /// doubt once their leases run out.
+    pub async fn run(self, stop: CancellationToken) {
+        let Self { store, writer, senders, config, wake, mut news } = self;
+        let leases = Leases::default();
+        let mut helpers = JoinSet::new();
+        helpers.spawn(run_timers(store.clone(), writer.clone(), config.in_doubt_wait));
+        helpers.spawn(look_for_senders(store.clone(), wake.clone()));
+        helpers.spawn(leases.clone().renew(writer.clone(), config.lease));
+        let mut dispatcher = Dispatcher {
+            parts: Arc::new(Parts { store, writer, senders, config, wake, leases }),
+            lines: HashMap::new(),
+            waiting: VecDeque::new(),
+            under_way: 0,
+            stopping: false,
+        };
+        loop {
+            tokio::select! {
+                heard = news.recv() => match heard {
+                    Some(heard) => dispatcher.hear(heard),
+                    None => return,
+                },
+                () = stop.cancelled(), if !dispatcher.stopping => dispatcher.stopping = true,
+            }
+            if dispatcher.stopping && dispatcher.under_way == 0 && dispatcher.lines.values().all(|line| !line.claiming) {
+                return;
+            }
+        }
+    }
+}
+
+/// The other end of a [`Wake`].
+#[derive(Debug)]
+pub struct WakeReceiver(mpsc::UnboundedReceiver<News>);
+
+/// What claims and calls share.
+#[derive(Debug)]
+struct Parts {
+    store: Store,
+    writer: Writer,
+    senders: Arc<Senders>,
+    config: Config,
+    wake: Wake,
+    leases: Leases,
+}
+
+/// One sender, as the dispatcher sees it.
+#[derive(Debug, Default)]
+struct Line {
+    /// Messages in hand.
+    under_way: usize,
+    /// A claim is on its way.
+    claiming: bool,
+    /// There may be more than the claim on its way brings.
+    more: bool,
+    /// The provider refused the credentials the last time.
+    refused: bool,
+}
+
+#[derive(Debug)]
+struct Dispatcher {
+    parts: Arc<Parts>,
+    lines: HashMap<SenderId, Line>,
+    /// Senders that want to claim and found the process full.
+    waiting: VecDeque<SenderId>,
+    under_way: usize,
+    stopping: bool,
+}
+
+impl Dispatcher {
+    fn hear(&mut self, news: News) {
+        match news {
+            News::Ready(sender) => self.claim(sender),
+            News::Claimed { sender, asked, claims } => self.claimed(sender, asked, claims),
+            News::Ended { sender, count, unauthorized } => {
+                self.under_way -= count;
+                let line = self.lines.entry(sender.clone()).or_default();
+                line.under_way -= count;
+                if let Some(refused) = unauthorized {
+                    let first = refused && !line.refused;
+                    line.refused = refused;
+                    if first {
+                        tokio::spawn(note_refused(self.parts.clone(), sender.clone()));
+                    }
+                }
+                self.claim(sender);
+                if let Some(next) = self.waiting.pop_front() {
+                    self.claim(next);
+                }
+            }
+        }
+        metrics::gauge!("recado_in_flight").set(self.under_way as f64);
+    }
+
+    /// Sends for more messages of a sender, as many as it has room for.
+    fn claim(&mut self, sender: SenderId) {
+        if self.stopping {
+            return;
+        }
+        let Some(account) = self.parts.senders.get(&sender) else {
+            tokio::spawn(give_up(self.parts.clone(), sender));
+            return;
+        };
+        if account.sender.state == SenderState::Paused {
+            return;
+        }
+        let line = self.lines.entry(sender.clone()).or_default();
+        if line.claiming {
+            line.more = true;
+            return;
+        }
+        let capabilities = account.provider.capabilities();
+        let limit = account.sender.limits.in_flight.unwrap_or(capabilities.in_flight) as usize;
+        let room = limit.saturating_sub(line.under_way).min(self.parts.config.in_flight.saturating_sub(self.under_way));
+        if room == 0 {
+            // A call that ends asks again; it may be another sender's.
+            if line.under_way == 0 && !self.waiting.contains(&sender) {
+                self.waiting.push_back(sender);
+            }
+            return;
+        }
+        line.claiming = true;
+        line.more = false;
+        // Taken now, so that two senders cannot both count on the same room; given back when the claim brings less.
+        line.under_way += room;
+        self.under_way += room;
+        let parts = self.parts.clone();
+        tokio::spawn(async move {
+            let claims = parts.writer.claim(sender.clone(), room as u64, parts.config.lease).await;
+            let _ = parts.wake.0.send(News::Claimed { sender, asked: room, claims });
+        });
+    }
+
+    fn claimed(&mut self, sender: SenderId, asked: usize, claims: Result<Vec<Claim>, StoreError>) {
+        let claims = claims.unwrap_or_else(|error| {
+            // The look-around comes back to it.
+            tracing::warn!(%sender, %error, "messages could not be claimed");
+            Vec::new()
+        });
+        let line = self.lines.entry(sender.clone()).or_default();
+        line.claiming = false;
+        line.under_way -= asked - claims.len();
+        self.under_way -= asked - claims.len();
+        let again = line.more || claims.len() == asked;
+        if !claims.is_empty() {
+            match self.parts.senders.get(&sender) {
+                Some(account) => self.hand_over(&account, claims),
+                // Deleted in this moment. Nothing was written, but the attempt is on disk as started.
+                None => self.put_back(sender.clone(), claims),
+            }
+        }
+        if again {
+            self.claim(sender);
+        }
+        if let Some(next) = self.waiting.pop_front() {
+            self.claim(next);
+        }
+    }
+
+    fn hand_over(&mut self, account: &Arc<Account>, mut claims: Vec<Claim>) {
+        let batch = account.provider.capabilities().batch.max(1);
+        while !claims.is_empty() {
+            let rest = claims.split_off(claims.len().min(batch));
+            let batch = std::mem::replace(&mut claims, rest);
+            self.parts.leases.add(&batch);
+            tokio::spawn(call::hand_over(self.parts.clone(), account.clone(), batch));
+        }
+    }
+
+    fn put_back(&mut self, sender: SenderId, claims: Vec<Claim>) {
+        self.parts.leases.add(&claims);
+        tokio::spawn(call::sender_is_gone(self.parts.clone(), sender, claims));
+    }
+}
+
+/// Messages wait for a sender that this process does not know: another replica may have made it a moment ago.
+async fn give_up(parts: Arc<Parts>, sender: SenderId) {
+    if let Err(error) = parts.senders.refresh().await {
+        tracing::warn!(%error, "the senders could not be read");
+        return;
+    }
+    if parts.senders.get(&sender).is_some() {
+        parts.wake.ready(sender);
+        return;
+    }
+    match parts.store.give_up_messages_of(&sender).await {
+        Ok(Some(_)) => tracing::info!(%sender, "messages of a deleted sender were given up"),
+        Ok(None) => {}
+        Err(error) => tracing::warn!(%sender, %error, "messages of a deleted sender could not be given up"),
+    }
+}
+
+async fn note_refused(parts: Arc<Parts>, sender: SenderId) {
+    tracing::error!(%sender, "the provider refuses the sender's credentials");
+    let detail = "the provider refuses the credentials; UpdateSender sets new ones";
+    if let Err(error) = parts.store.note_sender(&sender, SenderChange::CredentialsRefused, detail).await {
+        tracing::warn!(%sender, %error, "the event of it could not be written");
+    }
+}
+
+/// Does what timers ask for, as they run out. What becomes ready wakes the engine through the writer's listener.
+async fn run_timers(store: Store, writer: Writer, in_doubt_wait: Duration) {
+    loop {
+        match store.next_due().await {
+            Ok(Some(due)) if due <= now_ms() => match writer.timers(TIMERS, in_doubt_wait).await {
+                Ok(count) if count == TIMERS as usize => continue,
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "timers could not be looked at"),
+            },
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "timers could not be looked for"),
+        }
+        tokio::time::sleep(TICK).await;
+    }
+}
+
+async fn look_for_senders(store: Store, wake: Wake) {
+    loop {
+        match store.ready_senders().await {
+            Ok(senders) => {
+                let senders: HashSet<SenderId> = senders.into_iter().collect();
+                senders.into_iter().for_each(|sender| wake.ready(sender));
+            }
+            Err(error) => tracing::warn!(%error, "waiting messages could not be looked for"),
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}

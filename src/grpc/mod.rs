@@ -1,0 +1,53 @@
+//! The contract over gRPC: requests in, answers out. An rpc is convert, call, answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::access::Access;
+use crate::events::Log;
+use crate::senders::Senders;
+use crate::store::{Appended, Store, Writer};
+
+pub mod admin;
+mod answer;
+pub mod auth;
+mod convert;
+pub mod events;
+mod follow;
+pub mod messaging;
+mod sender;
+pub mod status;
+pub mod templates;
+mod wire;
+
+pub use wire::{MAX_REQUEST, WireLayer};
+
+/// What the services share; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Services {
+    /// Reads.
+    pub store: Store,
+    /// Writes.
+    pub writer: Writer,
+    /// Senders and their adapters.
+    pub senders: Arc<Senders>,
+    /// Keys.
+    pub access: Arc<Access>,
+    /// The event log.
+    pub log: Log,
+    /// Cancelled when the gateway stops: streams say so and end.
+    pub stop: CancellationToken,
+    /// A stream that takes nothing for this long ends.
+    pub slow_consumer: Duration,
+    /// Wakes the engine for a sender whose state changed.
+    pub wake: crate::engine::Wake,
+}
+
+impl Services {
+    /// Puts events of an operator's change before the live subscribers.
+    fn appended(&self, events: &Appended) {
+        self.log.appended(events);
+    }
+}

@@ -1,0 +1,107 @@
+//! Errors on the wire: each has its code, its reason, and what a program or a person needs to go on.
+
+use std::collections::HashMap;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
+
+use crate::error::{Error, Violation};
+
+/// `google.rpc.ErrorInfo.domain` of every error.
+pub const DOMAIN: &str = "recado";
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        let message = error.to_string();
+        let mut details = ErrorDetails::new();
+        let mut metadata = HashMap::new();
+        let mut note = |key: &str, value: String| drop(metadata.insert(key.to_owned(), value));
+        let (code, reason) = match error {
+            Error::Invalid(violations) => {
+                details.set_bad_request(violations.iter().map(field_violation).collect::<Vec<_>>());
+                (Code::InvalidArgument, "INVALID_REQUEST")
+            }
+            Error::Malformed(_) => (Code::InvalidArgument, "MALFORMED_REQUEST"),
+            Error::NotFound { resource, name } => {
+                details.set_resource_info(resource, name.clone(), "", message.clone());
+                note("resource", resource.to_owned());
+                note("name", name);
+                let reason = match resource {
+                    "sender" => "SENDER_NOT_FOUND",
+                    "message" => "MESSAGE_NOT_FOUND",
+                    _ => "NOT_FOUND",
+                };
+                (Code::NotFound, reason)
+            }
+            Error::AlreadyExists { resource, name } => {
+                note("resource", resource.to_owned());
+                note("name", name);
+                (Code::AlreadyExists, "ALREADY_EXISTS")
+            }
+            Error::KeyReused { message_id, fields, .. } => {
+                note("message_id", message_id);
+                note("fields", fields.join(","));
+                (Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED")
+            }
+            Error::Precondition { reason, metadata, .. } => {
+                metadata.into_iter().for_each(|(key, value)| note(key, value));
+                (Code::FailedPrecondition, reason)
+            }
+            Error::CursorCompacted { oldest } => {
+                note("oldest_cursor", oldest);
+                (Code::OutOfRange, "CURSOR_COMPACTED")
+            }
+            Error::SubscriptionHeld { subscription } => {
+                note("subscription", subscription);
+                (Code::AlreadyExists, "SUBSCRIPTION_HELD")
+            }
+            Error::SubscriptionTakenOver { cursor } => {
+                note("cursor", cursor);
+                (Code::Aborted, "SUBSCRIPTION_TAKEN_OVER")
+            }
+            Error::SlowConsumer { cursor, retry_after } => {
+                note("cursor", cursor);
+                details.set_retry_info(Some(retry_after));
+                (Code::ResourceExhausted, "SLOW_CONSUMER")
+            }
+            Error::Unauthenticated(_) => (Code::Unauthenticated, "UNAUTHENTICATED"),
+            Error::KeyRevoked => (Code::Unauthenticated, "KEY_REVOKED"),
+            Error::Denied(_) => (Code::PermissionDenied, "PERMISSION_DENIED"),
+            Error::Overloaded { retry_after, .. } => {
+                details.set_retry_info(Some(retry_after));
+                (Code::ResourceExhausted, "OVERLOADED")
+            }
+            Error::Unavailable { retry_after } => {
+                details.set_retry_info(Some(retry_after));
+                (Code::Unavailable, "STORE_UNAVAILABLE")
+            }
+            Error::NotImplemented(_) => (Code::Unimplemented, "NOT_IMPLEMENTED"),
+            Error::Internal(cause) => {
+                tracing::error!(error = format!("{cause:#}"), "a call failed for a fault of the gateway");
+                (Code::Internal, "INTERNAL")
+            }
+        };
+        details.set_error_info(reason, DOMAIN, metadata);
+        Status::with_error_details(code, message, details)
+    }
+}
+
+fn field_violation(violation: &Violation) -> FieldViolation {
+    FieldViolation {
+        field: violation.field.clone(),
+        description: violation.description.clone(),
+        reason: violation.reason.as_str().to_owned(),
+        localized_message: None,
+    }
+}
+
+/// The same as a message, for the entries of a batch.
+pub(super) fn embedded(status: &Status) -> tonic_types::pb::Status {
+    use prost::Message as _;
+    // Its details are a `google.rpc.Status` already, code and message included.
+    tonic_types::pb::Status::decode(status.details()).unwrap_or_else(|_| tonic_types::pb::Status {
+        code: status.code() as i32,
+        message: status.message().to_owned(),
+        details: Vec::new(),
+    })
+}

@@ -1,0 +1,124 @@
+//! From the journal to messages and events: parsing is a later, repeatable step, so a webhook is answered before it is
+//! understood, and one that no parser understands is not lost.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::now_ms;
+use crate::provider::Webhook;
+use crate::senders::Senders;
+use crate::store::{Intake, JournalEntry, Parsed, Store, StoreError, Writer};
+
+/// Webhooks that one look brings.
+const PAGE: u64 = 64;
+/// How often the journal is looked at beside the wake-ups.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often parked reports are looked at.
+const PARKED_LOOK: Duration = Duration::from_secs(30);
+/// Parked reports that one look brings.
+const PARKED_PAGE: u64 = 500;
+
+/// Wakes the intake: the journal has something new.
+#[derive(Debug, Clone, Default)]
+pub struct Wake(Arc<Notify>);
+
+impl Wake {
+    /// The journal has something new.
+    pub fn journalled(&self) {
+        self.0.notify_one();
+    }
+}
+
+/// Takes webhooks in, until `stop`.
+pub async fn run(store: Store, writer: Writer, senders: Arc<Senders>, wake: Wake, stop: CancellationToken) {
+    let work = async {
+        loop {
+            tokio::select! {
+                () = wake.0.notified() => {}
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            if let Err(error) = take_in_all(&store, &writer, &senders).await {
+                tracing::warn!(%error, "the journal could not be taken in; trying again");
+            }
+        }
+    };
+    tokio::select! {
+        () = work => {}
+        () = look_at_parked(&store, &writer) => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+async fn take_in_all(store: &Store, writer: &Writer, senders: &Senders) -> Result<(), StoreError> {
+    loop {
+        // Always from the beginning: whatever is pending there was not taken in.
+        let entries = store.pending_webhooks(0, PAGE).await?;
+        let more = entries.len() as u64 == PAGE;
+        let taken = entries.into_iter().map(|entry| writer.intake(read(senders, entry)));
+        join_all(taken).await.into_iter().collect::<Result<(), _>>()?;
+        if !more {
+            return Ok(());
+        }
+    }
+}
+
+/// What one webhook says. A parser that panics is a fault of ours and costs only its webhook, which stays in the journal.
+fn read(senders: &Senders, entry: JournalEntry) -> Intake {
+    let JournalEntry { id, sender, provider, receive_at_ms, body } = entry;
+    let bytes = body.len();
+    let webhook = Webhook { headers: Vec::new(), query: Vec::new(), path_token: None, body, receive_at_ms };
+    let parsed = match senders.get(&sender) {
+        Some(account) => {
+            let parse = AssertUnwindSafe(|| account.provider.parse(&webhook));
+            std::panic::catch_unwind(parse).map_or_else(|_| unreadable("the parser panicked".into()), sort)
+        }
+        None => unreadable(format!("sender {sender} was deleted")),
+    };
+    if let Some(problem) = &parsed.problem {
+        metrics::counter!("recado_webhook_items_unreadable_total", "provider" => provider)
+            .increment(parsed.unreadable as u64);
+        tracing::warn!(journal_id = id, %sender, bytes, %problem, "a webhook was not understood in full");
+    }
+    Intake { journal_id: id, sender, receive_at_ms, parsed }
+}
+
+fn sort(items: Vec<Result<crate::provider::Report, crate::provider::Unreadable>>) -> Parsed {
+    let mut parsed = Parsed::default();
+    for (index, item) in items.into_iter().enumerate() {
+        match item {
+            Ok(report) => parsed.reports.push((index, report)),
+            Err(error) => {
+                parsed.unreadable += 1;
+                parsed.problem.get_or_insert_with(|| error.to_string());
+            }
+        }
+    }
+    parsed
+}
+
+fn unreadable(problem: String) -> Parsed {
+    Parsed { reports: Vec::new(), unreadable: 1, problem: Some(problem) }
+}
+
+async fn look_at_parked(store: &Store, writer: &Writer) {
+    loop {
+        let looked = async {
+            let ids = store.parked_that_match(PARKED_PAGE).await?;
+            if !ids.is_empty() {
+                writer.unpark(ids).await?;
+            }
+            store.orphan_parked(now_ms()).await
+        };
+        match looked.await {
+            Ok(0) => {}
+            Ok(orphans) => tracing::warn!(orphans, "reports matched no message for 30 days"),
+            Err(error) => tracing::warn!(%error, "parked reports could not be looked at"),
+        }
+        tokio::time::sleep(PARKED_LOOK).await;
+    }
+}

@@ -1,0 +1,167 @@
+//! HTTP for providers: verify, journal, answer, in that order. Beside it what probes and metrics read.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path, RawQuery, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+
+use crate::domain::{SenderId, now_ms};
+use crate::provider::{Webhook, sandbox};
+use crate::senders::Senders;
+use crate::store::{NewJournalEntry, Store, Writer};
+
+/// What the handlers need.
+#[derive(Clone)]
+pub struct Web {
+    /// For `/readyz`.
+    pub store: Store,
+    /// For the journal.
+    pub writer: Writer,
+    /// For the adapters.
+    pub senders: Arc<Senders>,
+    /// Renders `/metrics`.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+}
+
+/// All routes. A body over `body_limit` bytes is answered with 413.
+pub fn router(web: Web, body_limit: usize) -> Router {
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics_text))
+        .route("/webhooks/{provider}/{sender}", post(receive).get(challenge))
+        .route("/webhooks/{provider}/{sender}/{token}", post(receive_with_token))
+        .layer(DefaultBodyLimit::max(body_limit))
+        .with_state(web)
+}
+
+async fn ready(State(web): State<Web>) -> Response {
+    match web.store.ping().await {
+        Ok(()) => "ready\n".into_response(),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("the store is away: {error}\n")).into_response(),
+    }
+}
+
+async fn metrics_text(State(web): State<Web>) -> String {
+    (web.metrics)()
+}
+
+/// Providers that ask before they post are those that the next version brings.
+async fn challenge(Path((provider, _)): Path<(String, String)>) -> Response {
+    (StatusCode::METHOD_NOT_ALLOWED, format!("provider {provider} posts its webhooks and asks for nothing\n"))
+        .into_response()
+}
+
+async fn receive(
+    state: State<Web>,
+    Path((provider, sender)): Path<(String, String)>,
+    query: RawQuery,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    answer(state, &provider, &sender, None, query, headers, body).await
+}
+
+async fn receive_with_token(
+    state: State<Web>,
+    Path((provider, sender, token)): Path<(String, String, String)>,
+    query: RawQuery,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    answer(state, &provider, &sender, Some(token), query, headers, body).await
+}
+
+async fn answer(
+    State(web): State<Web>,
+    provider: &str,
+    sender: &str,
+    path_token: Option<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let query = query.unwrap_or_default();
+    let webhook = Webhook {
+        headers: headers
+            .iter()
+            .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())))
+            .collect(),
+        query: url::form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
+        path_token,
+        body,
+        receive_at_ms: now_ms(),
+    };
+    let outcome = match sender.parse::<SenderId>() {
+        Ok(sender) => web.take(provider, &sender, webhook).await,
+        Err(_) => Taken::Unknown,
+    };
+    metrics::counter!("recado_webhooks_total", "outcome" => outcome.word()).increment(1);
+    match outcome {
+        Taken::Stored => StatusCode::OK.into_response(),
+        Taken::Forged => (StatusCode::UNAUTHORIZED, "not verified\n").into_response(),
+        Taken::Unknown => (StatusCode::NOT_FOUND, "no such sender of that provider\n").into_response(),
+        Taken::NotStored => (StatusCode::SERVICE_UNAVAILABLE, "not stored; post it again\n").into_response(),
+    }
+}
+
+/// What became of a webhook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    /// Durable.
+    Stored,
+    /// Not from whom it says; nothing is kept.
+    Forged,
+    /// No such sender.
+    Unknown,
+    /// The store is away; the provider comes again.
+    NotStored,
+}
+
+impl Taken {
+    fn word(self) -> &'static str {
+        match self {
+            Taken::Stored => "stored",
+            Taken::Forged => "forged",
+            Taken::Unknown => "unknown",
+            Taken::NotStored => "not_stored",
+        }
+    }
+}
+
+impl Web {
+    /// Verifies on the raw bytes, appends to the journal, and only then answers. It waits for nothing else (I8).
+    async fn take(&self, provider: &str, sender: &SenderId, webhook: Webhook) -> Taken {
+        let Some(account) = self.senders.get(sender).filter(|account| account.sender.provider == provider) else {
+            return Taken::Unknown;
+        };
+        if let Err(forged) = account.provider.verify(&webhook) {
+            tracing::warn!(%sender, bytes = webhook.body.len(), why = %forged, "a webhook was refused");
+            return Taken::Forged;
+        }
+        let entry = NewJournalEntry {
+            sender: sender.clone(),
+            provider: provider.to_owned(),
+            receive_at_ms: webhook.receive_at_ms,
+            body: webhook.body,
+        };
+        match self.writer.journal(entry).await {
+            Ok(()) => Taken::Stored,
+            Err(error) => {
+                tracing::warn!(%sender, %error, "a webhook could not be stored; the provider is asked to come again");
+                Taken::NotStored
+            }
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl sandbox::simulator::Inbox for Web {
+    async fn post(&self, sender: &SenderId, webhook: Webhook) -> bool {
+        self.take("sandbox", sender, webhook).await != Taken::NotStored
+    }
+}
