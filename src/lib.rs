@@ -5,6 +5,7 @@
 
 pub mod domain;
 pub mod error;
+pub mod fake;
 pub mod provider;
 pub mod store;
 
