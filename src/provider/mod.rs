@@ -19,7 +19,7 @@ use crate::domain::{
 use crate::error::Violations;
 
 pub mod capabilities;
-// pub mod devino;
+pub mod devino;
 pub mod http;
 pub mod sandbox;
 mod secret;
@@ -144,7 +144,7 @@ macro_rules! adapters {
 
 adapters! {
     Sandbox(sandbox) is "sandbox" in the contract as Sandbox,
-    // Devino(devino) is "devino" in the contract as Devino,
+    Devino(devino) is "devino" in the contract as Devino,
 }
 
 /// One message to hand over, in one attempt.
