@@ -158,8 +158,10 @@ impl Access {
         match caller.id.as_str() {
             "" => !self.needs_key(),
             "admin" => self.admin.is_some(),
-            _ => self.read().by_hash.values().any(|known| known.as_ref() == caller)
-                && caller.expire_at_ms.is_none_or(|at| at > now_ms()),
+            _ => {
+                self.read().by_hash.values().any(|known| known.as_ref() == caller)
+                    && caller.expire_at_ms.is_none_or(|at| at > now_ms())
+            }
         }
     }
 

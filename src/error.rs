@@ -234,3 +234,9 @@ impl Error {
         Error::Internal(cause.into())
     }
 }
+
+impl From<Vec<Violation>> for Violations {
+    fn from(violations: Vec<Violation>) -> Self {
+        Self(violations)
+    }
+}

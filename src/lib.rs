@@ -4,15 +4,20 @@
 //! [`provider`]; back in at [`webhook`], through [`intake`] into the event log, out to subscribers through [`events`].
 
 pub mod access;
+pub mod app;
+pub mod config;
 pub mod domain;
 pub mod engine;
 pub mod error;
 pub mod events;
+pub mod fake;
+pub mod grpc;
 pub mod intake;
 pub mod provider;
 pub mod seal;
 pub mod senders;
 pub mod store;
+pub mod telemetry;
 pub mod webhook;
 
 /// The contract, generated from `proto/recado/v1`.

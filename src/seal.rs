@@ -116,7 +116,8 @@ impl SealKey {
         let (nonce, body) = rest.split_at(NONCE_LEN);
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| unsealable())?;
         let mut body = body.to_vec();
-        let plain = self.0.open_in_place(nonce, Aad::from(belongs_to.as_bytes()), &mut body).map_err(|_| unsealable())?;
+        let plain =
+            self.0.open_in_place(nonce, Aad::from(belongs_to.as_bytes()), &mut body).map_err(|_| unsealable())?;
         Ok(plain.to_vec())
     }
 }

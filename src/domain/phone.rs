@@ -96,8 +96,11 @@ impl CountryCode {
     fn has_length(&self, length: usize) -> bool {
         let regions = DATABASE.by_code(&self.code).unwrap_or_default();
         regions.iter().any(|region| {
-            let lengths = region.descriptors().general().possible_length();
-            lengths.iter().any(|&possible| usize::from(possible) == length)
+            let kinds = region.descriptors();
+            // The general entry of a region leaves lengths out that only some of its kinds have.
+            let some = [kinds.fixed_line(), kinds.mobile(), kinds.toll_free(), kinds.voip(), kinds.uan()];
+            let all = some.into_iter().flatten().chain([kinds.general()]);
+            all.flat_map(|kind| kind.possible_length()).any(|&possible| usize::from(possible) == length)
         })
     }
 }

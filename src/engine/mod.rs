@@ -123,7 +123,8 @@ impl Engine {
                 },
                 () = stop.cancelled(), if !dispatcher.stopping => dispatcher.stopping = true,
             }
-            if dispatcher.stopping && dispatcher.under_way == 0 && dispatcher.lines.values().all(|line| !line.claiming) {
+            if dispatcher.stopping && dispatcher.under_way == 0 && dispatcher.lines.values().all(|line| !line.claiming)
+            {
                 return;
             }
         }

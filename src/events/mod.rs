@@ -202,9 +202,7 @@ impl Log {
         let events = self.inner.store.events_after(position, PAGE).await?;
         match events.first() {
             // Places have no gaps, so one that is missing was removed.
-            Some(first) if first.position != position + 1 => {
-                Err(ReadError::Compacted { oldest: first.position - 1 })
-            }
+            Some(first) if first.position != position + 1 => Err(ReadError::Compacted { oldest: first.position - 1 }),
             _ => Ok(events.into_iter().map(Arc::new).collect()),
         }
     }

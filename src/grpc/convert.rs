@@ -7,8 +7,8 @@ use url::Url;
 
 use crate::domain::content::{
     CardAddress, CardEmail, CardName, CardOrganization, CardPhone, CardUrl, ContactCard, Content, Interactive,
-    InteractiveAction, InteractiveHeader, List, ListRow, ListSection, Location, Media, MediaKind, MediaSource, Reaction,
-    ReplyButton, Template, TemplateButton, TemplateHeader, Text,
+    InteractiveAction, InteractiveHeader, List, ListRow, ListSection, Location, Media, MediaKind, MediaSource,
+    Reaction, ReplyButton, Template, TemplateButton, TemplateHeader, Text,
 };
 use crate::domain::message::{InDoubtPolicy, MAX_AHEAD_MS, NewMessage, Priority};
 use crate::domain::{MessageId, Millis, PhoneNumber, SenderId};
@@ -39,7 +39,7 @@ pub(super) struct SendParts {
     pub sender: Option<SenderId>,
     pub content: Option<Content>,
     to: Option<PhoneNumber>,
-    reply_to_message_id: Option<MessageId>,
+    pub reply_to_message_id: Option<MessageId>,
     options: Options,
 }
 
@@ -281,7 +281,8 @@ fn media(media: proto::Media, path: &str, violations: &mut Violations) -> Option
 }
 
 fn is_mime(value: &str) -> bool {
-    let token = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_graphic() && !b"/;,\"()<>@".contains(&b));
+    let token =
+        |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_graphic() && !b"/;,\"()<>@".contains(&b));
     let essence = value.split(';').next().unwrap_or_default().trim();
     value.len() <= 255 && essence.split_once('/').is_some_and(|(kind, name)| token(kind) && token(name))
 }
@@ -333,11 +334,8 @@ fn card(card: proto::ContactCard, index: usize, violations: &mut Violations) -> 
     if !card.birthday.is_empty() && !is_date(&card.birthday) {
         violations.add(format!("{path}.birthday"), Reason::Invalid, "a birthday reads YYYY-MM-DD");
     }
-    let organization = card.organization.map(|o| CardOrganization {
-        company: o.company,
-        department: o.department,
-        title: o.title,
-    });
+    let organization =
+        card.organization.map(|o| CardOrganization { company: o.company, department: o.department, title: o.title });
     ContactCard {
         name: CardName {
             formatted_name: name.formatted_name,
@@ -347,7 +345,11 @@ fn card(card: proto::ContactCard, index: usize, violations: &mut Violations) -> 
             prefix: name.prefix,
             suffix: name.suffix,
         },
-        phones: card.phones.into_iter().map(|p| CardPhone { phone: p.phone, r#type: p.r#type, wa_id: p.wa_id }).collect(),
+        phones: card
+            .phones
+            .into_iter()
+            .map(|p| CardPhone { phone: p.phone, r#type: p.r#type, wa_id: p.wa_id })
+            .collect(),
         emails: card.emails.into_iter().map(|e| CardEmail { email: e.email, r#type: e.r#type }).collect(),
         addresses: card
             .addresses
@@ -546,7 +548,8 @@ fn refuse_what_is_not_there(options: &proto::SendOptions) -> Result<(), Error> {
 
 /// A timestamp as Unix milliseconds, if it is one.
 pub(super) fn millis(time: prost_types::Timestamp) -> Option<Millis> {
-    let in_range = (-62_135_596_800..=253_402_300_799).contains(&time.seconds) && (0..1_000_000_000).contains(&time.nanos);
+    let in_range =
+        (-62_135_596_800..=253_402_300_799).contains(&time.seconds) && (0..1_000_000_000).contains(&time.nanos);
     in_range.then(|| time.seconds * 1_000 + i64::from(time.nanos) / 1_000_000)
 }
 
@@ -577,10 +580,7 @@ fn validity(given: prost_types::Duration, violations: &mut Violations) -> Option
     }
 }
 
-fn labels(
-    labels: std::collections::HashMap<String, String>,
-    violations: &mut Violations,
-) -> BTreeMap<String, String> {
+fn labels(labels: std::collections::HashMap<String, String>, violations: &mut Violations) -> BTreeMap<String, String> {
     if labels.len() > LABELS_MAX {
         let description = format!("{} labels; a message has at most {LABELS_MAX}", labels.len());
         violations.add("options.labels", Reason::TooLong, description);

@@ -1,6 +1,7 @@
 //! What tonic refuses before a method sees it: bytes that are no message, and messages that are too large. It answers
 //! these itself, without details and with INTERNAL for the first; this layer says it in the contract's words.
 
+use std::collections::HashMap;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -78,13 +79,13 @@ fn in_our_words(status: &Status) -> Option<Status> {
         }
         Code::OutOfRange if status.message().contains("message length too large") => {
             let mut details = ErrorDetails::new();
-            details.set_error_info("REQUEST_TOO_LARGE", DOMAIN, Default::default());
+            details.set_error_info("REQUEST_TOO_LARGE", DOMAIN, HashMap::new());
             let message = format!("the request is larger than {MAX_REQUEST} bytes; split it");
             Some(Status::with_error_details(Code::OutOfRange, message, details))
         }
         Code::Unimplemented => {
             let mut details = ErrorDetails::new();
-            details.set_error_info("NOT_IMPLEMENTED", DOMAIN, Default::default());
+            details.set_error_info("NOT_IMPLEMENTED", DOMAIN, HashMap::new());
             Some(Status::with_error_details(Code::Unimplemented, "no such method in this version", details))
         }
         _ => None,

@@ -19,7 +19,7 @@ use crate::domain::{
 use crate::error::Violations;
 
 pub mod capabilities;
-// pub mod devino;
+pub mod devino;
 pub mod http;
 pub mod sandbox;
 mod secret;
@@ -66,6 +66,9 @@ pub trait Settings: fmt::Debug + Clone + Send + Sync {
 
     /// Takes over the secrets that an update left empty, since secrets are never answered.
     fn inherit(&mut self, stored: &Self);
+
+    /// Names of the secrets that are there, as fields of the config (`api_key`).
+    fn stored_secrets(&self) -> Vec<&'static str>;
 
     /// Notes all that is wrong with them; paths begin below the config (`base_url`).
     fn check(&self, violations: &mut Violations);
@@ -127,6 +130,15 @@ macro_rules! adapters {
                 }
             }
 
+            /// Paths of the secrets that are there: `devino.api_key`.
+            pub fn stored_secrets(&self) -> Vec<String> {
+                match self {
+                    $(Self::$variant(config) => {
+                        config.stored_secrets().into_iter().map(|field| format!("{}.{field}", $name)).collect()
+                    })+
+                }
+            }
+
             /// Notes all that is wrong.
             pub fn check(&self, violations: &mut Violations) {
                 match self { $(Self::$variant(config) => config.check(violations),)+ }
@@ -144,7 +156,7 @@ macro_rules! adapters {
 
 adapters! {
     Sandbox(sandbox) is "sandbox" in the contract as Sandbox,
-    // Devino(devino) is "devino" in the contract as Devino,
+    Devino(devino) is "devino" in the contract as Devino,
 }
 
 /// One message to hand over, in one attempt.
@@ -316,7 +328,7 @@ pub enum CheckOutcome {
 pub fn plausible_time(value: i64, now: Millis) -> Option<Millis> {
     const FIRST: Millis = 1_230_768_000_000;
     const DAY: Millis = 86_400_000;
-    let millis = if value.abs() < 100_000_000_000 { value.checked_mul(1_000)? } else { value };
+    let millis = if value.unsigned_abs() < 100_000_000_000 { value.checked_mul(1_000)? } else { value };
     (FIRST..now + DAY).contains(&millis).then_some(millis)
 }
 
@@ -333,7 +345,7 @@ mod tests {
             (0, None),
             (-1, None),
             (i64::MAX, None),
-            (i64::MIN + 1, None),
+            (i64::MIN, None),
             (9_999_999_999_999, None),
             (1_000_000, None),
         ] {

@@ -40,7 +40,7 @@ pub use log::Appended;
 pub use messages::{Found, MessageFilter};
 pub use senders::StoredSender;
 pub use subscriptions::{Hold, StoredSubscription};
-pub use writer::Writer;
+pub use writer::{Listener, Writer};
 
 /// How long a lone statement may wait for a connection before the store counts as away.
 const ACQUIRE_LIMIT: Duration = Duration::from_secs(5);

@@ -13,6 +13,7 @@ use crate::domain::{SenderId, now_ms};
 use crate::provider::{Webhook, sandbox};
 use crate::senders::Senders;
 use crate::store::{NewJournalEntry, Store, Writer};
+use crate::telemetry::Metrics;
 
 /// What the handlers need.
 #[derive(Clone)]
@@ -24,7 +25,7 @@ pub struct Web {
     /// For the adapters.
     pub senders: Arc<Senders>,
     /// Renders `/metrics`.
-    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    pub metrics: Metrics,
 }
 
 /// All routes. A body over `body_limit` bytes is answered with 413.
@@ -47,7 +48,7 @@ async fn ready(State(web): State<Web>) -> Response {
 }
 
 async fn metrics_text(State(web): State<Web>) -> String {
-    (web.metrics)()
+    web.metrics.render()
 }
 
 /// Providers that ask before they post are those that the next version brings.

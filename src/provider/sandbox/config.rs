@@ -22,5 +22,9 @@ impl Settings for Config {
 
     fn inherit(&mut self, _: &Self) {}
 
+    fn stored_secrets(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
+
     fn check(&self, _: &mut Violations) {}
 }

@@ -1,0 +1,429 @@
+//! Builds the parts, runs them, stops them. The binary and the tests use the same.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use secrecy::ExposeSecret as _;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+use url::Url;
+
+use crate::access::Access;
+use crate::config::{Config, Tls};
+use crate::domain::sender::{Limits, SenderState};
+use crate::domain::{Sender, SenderId, now_ms};
+use crate::engine::{self, Backoff, Engine};
+use crate::events::Log;
+use crate::grpc::auth::Authenticate;
+use crate::grpc::{self, MAX_REQUEST, Services, WireLayer};
+use crate::intake;
+use crate::proto::admin_service_server::AdminServiceServer;
+use crate::proto::event_service_server::EventServiceServer;
+use crate::proto::messaging_service_server::MessagingServiceServer;
+use crate::proto::template_service_server::TemplateServiceServer;
+use crate::provider::{AnySettings, HttpClient, sandbox};
+use crate::seal::SealKey;
+use crate::senders::{Senders, Surroundings};
+use crate::store::{Appended, Listener, Store, Writer, sqlite_path};
+use crate::telemetry::Metrics;
+use crate::webhook::{Web, router};
+
+/// How often keys and senders are read again, for what other replicas changed.
+const REFRESH: Duration = Duration::from_secs(2);
+/// HTTP/2 pings find clients that are gone without a word.
+const PING: Duration = Duration::from_secs(20);
+/// A ping without an answer for this long ends the connection.
+const PING_LIMIT: Duration = Duration::from_secs(10);
+/// How long streams and servers may take to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(5);
+/// Messages that the sandbox goes on with after a restart.
+const SANDBOX_RESUMES: u64 = 10_000;
+
+/// A gateway whose sockets are open.
+#[derive(Debug)]
+pub struct App {
+    grpc_addr: SocketAddr,
+    http_addr: SocketAddr,
+    parts: JoinSet<anyhow::Result<&'static str>>,
+    /// Ends the servers, the streams and the intake.
+    stop_serving: CancellationToken,
+    /// Ends the engine, which first waits for its calls.
+    stop_engine: CancellationToken,
+    /// Ends the writer, last of all.
+    stop_writer: CancellationToken,
+    drain: Duration,
+    health: tonic_health::server::HealthReporter,
+}
+
+/// Passes what the writer committed to those who wait for it.
+struct News {
+    log: Log,
+    engine: engine::Wake,
+    intake: intake::Wake,
+}
+
+impl Listener for News {
+    fn appended(&self, events: Appended) {
+        self.log.appended(&events);
+    }
+
+    fn ready(&self, sender: SenderId) {
+        self.engine.ready(sender);
+    }
+
+    fn journalled(&self) {
+        self.intake.journalled();
+    }
+}
+
+impl App {
+    /// Opens the database and the sockets, and starts everything.
+    ///
+    /// # Errors
+    /// When anything of it cannot be done; the text says what would be right.
+    pub async fn start(config: Config) -> anyhow::Result<Self> {
+        let store = Store::open(config.database_url.expose_secret()).await?;
+        if store.is_exclusive() {
+            let count = store.end_leases(now_ms()).await?;
+            tracing::debug!(count, "leases of the process before this one were ended");
+        }
+        let access = Arc::new(Access::load(store.clone(), config.admin_key.as_ref()).await?);
+        let grpc_socket = bind(config.grpc_addr, "grpc_addr").await?;
+        let http_socket = bind(config.http_addr, "http_addr").await?;
+        let (grpc_addr, http_addr) = (grpc_socket.local_addr()?, http_socket.local_addr()?);
+        check_exposure(grpc_addr, &access, &config.tls)?;
+
+        let (simulator, delivery) = sandbox::Simulator::new();
+        let surroundings = Surroundings {
+            public_url: public_url(&config, http_addr)?,
+            http: HttpClient::new(config.engine.call_limit)?,
+            sandbox: simulator.clone(),
+        };
+        let senders = Arc::new(Senders::load(store.clone(), seal_key(&config)?, surroundings).await?);
+        make_sandbox_sender(&store, &senders).await?;
+
+        let [stop_serving, stop_engine, stop_writer] = [(); 3].map(|()| CancellationToken::new());
+        let log = Log::open(store.clone(), config.events.ring).await?;
+        let (engine_wake, engine_ear) = Engine::wake();
+        let intake_wake = intake::Wake::default();
+        let news = News { log: log.clone(), engine: engine_wake.clone(), intake: intake_wake.clone() };
+        let (writer, writing) = Writer::start(store.clone(), Arc::new(news), stop_writer.clone());
+        let web =
+            Web { store: store.clone(), writer: writer.clone(), senders: senders.clone(), metrics: Metrics::install() };
+        resume_sandbox(&store, &senders, &simulator).await?;
+
+        let services = Services {
+            store: store.clone(),
+            writer: writer.clone(),
+            senders: senders.clone(),
+            access: access.clone(),
+            log: log.clone(),
+            stop: stop_serving.clone(),
+            slow_consumer: config.events.slow_consumer,
+            wake: engine_wake.clone(),
+        };
+        let (health, health_service) = tonic_health::server::health_reporter();
+        let mut parts = JoinSet::new();
+        let serving = serve_grpc(grpc_socket, services, health_service, &config.tls, stop_serving.clone())?;
+        parts.spawn(serving);
+        parts.spawn(serve_http(http_socket, router(web.clone(), config.webhook.body_limit), stop_serving.clone()));
+        let engine = Engine::new(
+            store.clone(),
+            writer.clone(),
+            senders.clone(),
+            engine_config(&config),
+            (engine_wake, engine_ear),
+        );
+        let stop = stop_engine.clone();
+        parts.spawn(async move {
+            engine.run(stop).await;
+            Ok("engine")
+        });
+        let taking_in = intake::run(store.clone(), writer, senders.clone(), intake_wake, stop_serving.clone());
+        parts.spawn(async move {
+            taking_in.await;
+            Ok("intake")
+        });
+        let reading = log.run(stop_writer.clone());
+        parts.spawn(async move {
+            reading.await;
+            Ok("log")
+        });
+        parts.spawn(async move {
+            writing.await;
+            Ok("writer")
+        });
+        let posting = delivery.run(Arc::new(web), stop_serving.clone());
+        parts.spawn(async move {
+            posting.await;
+            Ok("sandbox")
+        });
+        parts.spawn(refresh(access, senders, stop_serving.clone()));
+        set_serving(&health).await;
+        Ok(Self {
+            grpc_addr,
+            http_addr,
+            parts,
+            stop_serving,
+            stop_engine,
+            stop_writer,
+            drain: config.engine.drain,
+            health,
+        })
+    }
+
+    /// Where gRPC is served.
+    pub fn grpc_addr(&self) -> SocketAddr {
+        self.grpc_addr
+    }
+
+    /// Where HTTP is served.
+    pub fn http_addr(&self) -> SocketAddr {
+        self.http_addr
+    }
+
+    /// Serves until `shutdown`, then stops in order: nothing new is claimed and calls under way are waited for; streams say
+    /// goodbye; what is left is written.
+    ///
+    /// # Errors
+    /// When a part ends by itself, which is a fault.
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let outcome = tokio::select! {
+            () = shutdown => Ok(()),
+            Some(ended) = self.parts.join_next() => match ended {
+                Ok(Ok(part)) => Err(anyhow::anyhow!("the {part} ended by itself")),
+                Ok(Err(error)) => Err(error),
+                Err(panicked) => Err(panicked.into()),
+            },
+        };
+        tracing::info!("stopping");
+        set_not_serving(&self.health).await;
+        self.stop_engine.cancel();
+        // Webhooks are taken in until the calls under way are over: a status may settle one of them.
+        let stopped = self.wait_for("engine", self.drain).await;
+        if !stopped {
+            tracing::warn!("calls were cut off; leases will bring their messages back as in doubt");
+        }
+        self.stop_serving.cancel();
+        self.wait_for("", GOODBYE).await;
+        self.stop_writer.cancel();
+        if tokio::time::timeout(GOODBYE, async { while self.parts.join_next().await.is_some() {} }).await.is_err() {
+            tracing::warn!("some parts did not end in time");
+        }
+        outcome
+    }
+
+    /// Waits until a part has ended, or (with no name) all but those that the writer's token ends.
+    async fn wait_for(&mut self, part: &str, limit: Duration) -> bool {
+        let wait = async {
+            while let Some(ended) = self.parts.join_next().await {
+                match ended {
+                    Ok(Ok(name)) if name == part => return,
+                    _ if part.is_empty() && self.parts.len() <= 2 => return,
+                    _ => {}
+                }
+            }
+        };
+        tokio::time::timeout(limit, wait).await.is_ok()
+    }
+}
+
+async fn bind(addr: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(addr).await.with_context(|| {
+        format!("cannot listen on {addr} ({setting}); is another gateway running? Port 0 lets the system choose one")
+    })
+}
+
+/// Without a key, whoever reaches the port may send in the company's name.
+fn check_exposure(grpc_addr: SocketAddr, access: &Access, tls: &Tls) -> anyhow::Result<()> {
+    let mutual = tls.client_ca.is_some();
+    if access.needs_key() || mutual {
+        return Ok(());
+    }
+    if !grpc_addr.ip().is_loopback() {
+        bail!(
+            "refusing to listen on {grpc_addr} without keys: set RECADO_ADMIN_KEY (and make keys with it), or \
+             [tls] client_ca for mutual TLS, or listen on a loopback address"
+        );
+    }
+    tracing::warn!(%grpc_addr, "no keys: anybody on this machine may call; listening on loopback only");
+    Ok(())
+}
+
+fn public_url(config: &Config, http_addr: SocketAddr) -> anyhow::Result<Url> {
+    match &config.public_url {
+        Some(given) => Ok(given.clone()),
+        None => Ok(Url::parse(&format!("http://{http_addr}"))?),
+    }
+}
+
+fn seal_key(config: &Config) -> anyhow::Result<SealKey> {
+    let database_url = config.database_url.expose_secret();
+    match &config.master_key {
+        Some(given) => Ok(SealKey::parse(given.expose_secret())?),
+        // `Config::check` refuses this first; it must not depend on being called.
+        None if config.is_postgres() => bail!("RECADO_MASTER_KEY is required with PostgreSQL"),
+        None if database_url.contains(":memory:") => Ok(SealKey::ephemeral()?),
+        None => Ok(SealKey::beside(&sqlite_path(database_url))?),
+    }
+}
+
+fn engine_config(config: &Config) -> engine::Config {
+    let engine = &config.engine;
+    engine::Config {
+        call_limit: engine.call_limit,
+        lease: engine.lease,
+        in_flight: engine.in_flight,
+        in_doubt_wait: engine.in_doubt_wait,
+        backoff: Backoff { first: engine.retry_first, cap: engine.retry_cap },
+    }
+}
+
+/// An empty database gets a sender to try things with.
+async fn make_sandbox_sender(store: &Store, senders: &Senders) -> anyhow::Result<()> {
+    if !store.senders().await?.is_empty() || store.log_head().await? > 0 {
+        return Ok(());
+    }
+    let now = now_ms();
+    let sender = Sender {
+        id: SenderId::trusted("sandbox".into()),
+        provider: "sandbox",
+        display_name: "Sandbox".into(),
+        phone_number: String::new(),
+        state: SenderState::Active,
+        limits: Limits::default(),
+        default_language_code: "en".into(),
+        create_at_ms: now,
+        update_at_ms: now,
+    };
+    let settings = AnySettings::Sandbox(sandbox::config::Config::default());
+    store.create_sender(&senders.seal(sender, &settings)?).await?;
+    senders.refresh().await?;
+    Ok(())
+}
+
+/// The sandbox keeps nothing; it is told which messages it had.
+async fn resume_sandbox(store: &Store, senders: &Senders, simulator: &sandbox::Simulator) -> anyhow::Result<()> {
+    let ids: Vec<SenderId> = senders
+        .all()
+        .iter()
+        .filter(|account| account.sender.provider == "sandbox")
+        .map(|account| account.sender.id.clone())
+        .collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    for message in store.unfinished(&ids, SANDBOX_RESUMES).await? {
+        let request = &message.request;
+        simulator.resume(&request.sender, message.id, message.attempt, &request.to.digits, message.status);
+    }
+    Ok(())
+}
+
+fn serve_grpc(
+    socket: TcpListener,
+    services: Services,
+    health: impl tonic::codegen::Service<
+        http::Request<tonic::body::Body>,
+        Response = http::Response<tonic::body::Body>,
+        Error = std::convert::Infallible,
+        Future: Send + 'static,
+    > + tonic::server::NamedService
+    + Clone
+    + Send
+    + Sync
+    + 'static,
+    tls: &Tls,
+    stop: CancellationToken,
+) -> anyhow::Result<impl Future<Output = anyhow::Result<&'static str>> + Send + 'static> {
+    let authenticate = Authenticate(services.access.clone());
+    let messaging = MessagingServiceServer::new(grpc::messaging::Messaging(services.clone()));
+    let events = EventServiceServer::new(grpc::events::Events(services.clone()));
+    let templates = TemplateServiceServer::new(grpc::templates::Templates);
+    let admin = AdminServiceServer::new(grpc::admin::Admin(services));
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(crate::proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let mut server = Server::builder()
+        .http2_keepalive_interval(Some(PING))
+        .http2_keepalive_timeout(Some(PING_LIMIT))
+        .tcp_nodelay(true);
+    if let Some(tls) = tls_config(tls)? {
+        server = server.tls_config(tls)?;
+    }
+    let routes = server
+        .layer(WireLayer)
+        .add_service(health)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?)
+        .add_service(InterceptedService::new(messaging.max_decoding_message_size(MAX_REQUEST), authenticate.clone()))
+        .add_service(InterceptedService::new(events.max_decoding_message_size(MAX_REQUEST), authenticate.clone()))
+        .add_service(InterceptedService::new(templates.max_decoding_message_size(MAX_REQUEST), authenticate.clone()))
+        .add_service(InterceptedService::new(admin.max_decoding_message_size(MAX_REQUEST), authenticate));
+    let incoming = TcpListenerStream::new(socket);
+    Ok(async move {
+        routes.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await?;
+        Ok("gRPC server")
+    })
+}
+
+fn tls_config(tls: &Tls) -> anyhow::Result<Option<ServerTlsConfig>> {
+    let (Some(certificate), Some(key)) = (&tls.certificate, &tls.key) else { return Ok(None) };
+    let read =
+        |path: &Path| std::fs::read(path).with_context(|| format!("cannot read {} (section [tls])", path.display()));
+    let mut config = ServerTlsConfig::new().identity(Identity::from_pem(read(certificate)?, read(key)?));
+    if let Some(client_ca) = &tls.client_ca {
+        config = config.client_ca_root(Certificate::from_pem(read(client_ca)?));
+    }
+    Ok(Some(config))
+}
+
+async fn serve_http(
+    socket: TcpListener,
+    router: axum::Router,
+    stop: CancellationToken,
+) -> anyhow::Result<&'static str> {
+    axum::serve(socket, router).with_graceful_shutdown(stop.cancelled_owned()).await?;
+    Ok("HTTP server")
+}
+
+/// Keys and senders that another replica changed.
+async fn refresh(access: Arc<Access>, senders: Arc<Senders>, stop: CancellationToken) -> anyhow::Result<&'static str> {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(REFRESH) => {}
+            () = stop.cancelled() => return Ok("refresh"),
+        }
+        if let Err(error) = access.refresh().await {
+            tracing::warn!(%error, "the keys could not be read again");
+        }
+        if let Err(error) = senders.refresh().await {
+            tracing::warn!(%error, "the senders could not be read again");
+        }
+    }
+}
+
+async fn set_serving(health: &tonic_health::server::HealthReporter) {
+    health.set_serving::<MessagingServiceServer<grpc::messaging::Messaging>>().await;
+    health.set_serving::<EventServiceServer<grpc::events::Events>>().await;
+    health.set_serving::<TemplateServiceServer<grpc::templates::Templates>>().await;
+    health.set_serving::<AdminServiceServer<grpc::admin::Admin>>().await;
+}
+
+async fn set_not_serving(health: &tonic_health::server::HealthReporter) {
+    use tonic_health::ServingStatus::NotServing;
+    health.set_service_status("", NotServing).await;
+    health.set_not_serving::<MessagingServiceServer<grpc::messaging::Messaging>>().await;
+    health.set_not_serving::<EventServiceServer<grpc::events::Events>>().await;
+    health.set_not_serving::<TemplateServiceServer<grpc::templates::Templates>>().await;
+    health.set_not_serving::<AdminServiceServer<grpc::admin::Admin>>().await;
+}

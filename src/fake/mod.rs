@@ -1,0 +1,179 @@
+//! A provider that does what a script says, over real HTTP, and keeps a ledger of what it was really handed: for our
+//! tests and benchmarks, and as `recado fake-provider` for yours. `README.md` in this folder is its manual.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::Router;
+use axum::serve::ListenerExt as _;
+use serde_json::{Map, Value};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::now_ms;
+
+mod control;
+mod devino;
+mod ledger;
+mod post;
+mod script;
+#[cfg(test)]
+mod tests;
+
+pub use ledger::{Row, Summary};
+pub use post::Posted;
+pub use script::{Action, Fault, Script, Step, Webhooks};
+
+/// How long answers under way may take once the fake is stopped.
+const STOP_GRACE: Duration = Duration::from_secs(1);
+
+/// A fake provider that runs until it is stopped or dropped.
+#[derive(Debug)]
+pub struct FakeProvider {
+    fake: Arc<Fake>,
+    addr: SocketAddr,
+    stop: CancellationToken,
+    serving: JoinHandle<()>,
+}
+
+impl FakeProvider {
+    /// Starts one on the address; port 0 lets the system choose.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on.
+    pub async fn start(addr: SocketAddr) -> anyhow::Result<Self> {
+        let listener =
+            TcpListener::bind(addr).await.with_context(|| format!("the fake provider cannot listen on {addr}"))?;
+        let addr = listener.local_addr()?;
+        let stop = CancellationToken::new();
+        let fake = Arc::new(Fake {
+            play: RwLock::new(Arc::new(script::Play::new(Script::default()))),
+            ledger: Mutex::default(),
+            poster: post::Poster::new(stop.clone())?,
+            ids: AtomicU64::new(first_id()),
+        });
+        let router = Router::new()
+            .nest("/devino", devino::router())
+            .nest("/_control", control::router())
+            .with_state(fake.clone());
+        let listener = listener.tap_io(|stream| {
+            // Without it, small answers wait for acknowledgements.
+            let _ = stream.set_nodelay(true);
+        });
+        let stopped = stop.clone().cancelled_owned();
+        let serving = tokio::spawn(async move {
+            if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
+                tracing::error!(%error, "the fake provider ended");
+            }
+        });
+        Ok(Self { fake, addr, stop, serving })
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// What a sender's `base_url` is to be: `http://127.0.0.1:9000/devino` for `devino`.
+    pub fn base_url(&self, provider: &str) -> String {
+        format!("http://{}/{provider}", self.addr)
+    }
+
+    /// Plays a script from now on; faults count from the beginning.
+    ///
+    /// # Errors
+    /// In words, what cannot be played.
+    pub fn set_script(&self, script: Script) -> Result<(), String> {
+        self.fake.set_script(script)
+    }
+
+    /// The ledger in numbers.
+    pub fn ledger(&self) -> Summary {
+        self.fake.ledger().summary()
+    }
+
+    /// All messages that were taken, in their order.
+    pub fn rows(&self) -> Vec<Row> {
+        self.fake.ledger().rows()
+    }
+
+    /// Empties the ledger.
+    pub fn forget(&self) {
+        *self.fake.ledger() = ledger::Ledger::default();
+    }
+
+    /// What became of posting statuses and incoming messages.
+    pub fn posted(&self) -> Posted {
+        self.fake.poster.posted()
+    }
+
+    /// Posts an incoming message to an address until it is taken. What is missing of `incomingMessageId` and `ts` is
+    /// filled in.
+    pub fn post_incoming(&self, url: &str, payload: Map<String, Value>) {
+        self.fake.post_incoming(url, payload);
+    }
+
+    /// Stops listening and posting; then connections are refused, as of a provider that is away.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        if tokio::time::timeout(STOP_GRACE, &mut self.serving).await.is_err() {
+            self.serving.abort();
+        }
+    }
+}
+
+impl Drop for FakeProvider {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// What the handlers share.
+#[derive(Debug)]
+struct Fake {
+    play: RwLock<Arc<script::Play>>,
+    ledger: Mutex<ledger::Ledger>,
+    poster: Arc<post::Poster>,
+    ids: AtomicU64,
+}
+
+impl Fake {
+    fn play(&self) -> Arc<script::Play> {
+        self.play.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_script(&self, script: Script) -> Result<(), String> {
+        script.check()?;
+        self.poster.set_batch(script.webhooks.batch);
+        *self.play.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(script::Play::new(script));
+        Ok(())
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, ledger::Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next_id(&self) -> u64 {
+        self.ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn post_incoming(&self, url: &str, mut payload: Map<String, Value>) {
+        let id = self.next_id();
+        payload.entry("incomingMessageId").or_insert_with(|| id.into());
+        payload.entry("ts").or_insert_with(|| now_ms().into());
+        let item = post::Item { due: Instant::now(), body: Value::Object(payload).to_string(), alone: true };
+        self.poster.push(&url.into(), id, item);
+    }
+}
+
+/// Above 2^53, so that whoever reads ids as floating-point numbers is found out; later for a fake that starts later, so
+/// that a restarted one gives none twice; and a multiple of 100, so that the first
+/// hundred share a lane of the poster.
+fn first_id() -> u64 {
+    3_590_000_000_000_000_000 + now_ms() as u64 * 100_000
+}

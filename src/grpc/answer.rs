@@ -1,0 +1,437 @@
+//! The domain into answers.
+
+use prost_types::Timestamp;
+
+use crate::domain::content::{
+    ContactCard, Content, IncomingContent, IncomingMedia, Interactive, InteractiveAction, InteractiveHeader, Location,
+    Media, MediaKind, MediaSource, Reaction, Template, TemplateHeader,
+};
+use crate::domain::event::{self, ClientInfo, Event, IncomingMessage, Pricing, SenderChange, StatusChanged};
+use crate::domain::message::{Attempt, AttemptOutcome, InDoubtPolicy, Message, Priority};
+use crate::domain::{Contact, Cursor, DeliveryError, Millis, Payload};
+use crate::proto;
+
+pub(super) fn timestamp(millis: Millis) -> Timestamp {
+    let seconds = millis.div_euclid(1_000);
+    let nanos = millis.rem_euclid(1_000) as i32 * 1_000_000;
+    Timestamp { seconds, nanos }
+}
+
+pub(super) fn duration(millis: Millis) -> prost_types::Duration {
+    prost_types::Duration { seconds: millis / 1_000, nanos: (millis % 1_000) as i32 * 1_000_000 }
+}
+
+pub(super) fn event(event: &Event, epoch: i64) -> proto::Event {
+    use proto::event::Payload as Answer;
+    let payload = match &event.payload {
+        Payload::StatusChanged(status) => Answer::StatusChanged(status_changed(status)),
+        Payload::IncomingMessage(incoming) => Answer::IncomingMessage(incoming_message(incoming)),
+        Payload::SenderChanged(changed) => Answer::SenderChanged(proto::SenderChanged {
+            kind: sender_change(changed.change) as i32,
+            detail: changed.detail.clone(),
+            ..Default::default()
+        }),
+    };
+    proto::Event {
+        cursor: Cursor { epoch, position: event.position }.to_string(),
+        event_id: event.id.to_string(),
+        occur_time: Some(timestamp(event.occur_at_ms.unwrap_or(event.receive_at_ms))),
+        receive_time: Some(timestamp(event.receive_at_ms)),
+        record_time: Some(timestamp(event.record_at_ms)),
+        sender: event.sender.to_string(),
+        payload: Some(payload),
+    }
+}
+
+fn sender_change(change: SenderChange) -> proto::SenderChangeKind {
+    match change {
+        SenderChange::Created => proto::SenderChangeKind::Created,
+        SenderChange::Updated => proto::SenderChangeKind::Updated,
+        SenderChange::Paused => proto::SenderChangeKind::Paused,
+        SenderChange::Resumed => proto::SenderChangeKind::Resumed,
+        SenderChange::Deleted => proto::SenderChangeKind::Deleted,
+        SenderChange::CredentialsRefused => proto::SenderChangeKind::CredentialsRefused,
+    }
+}
+
+fn status_changed(status: &StatusChanged) -> proto::MessageStatusChanged {
+    proto::MessageStatusChanged {
+        message_id: status.message_id.to_string(),
+        status: status.status.map_or(0, |status| i32::from(status as i16)),
+        current_status: i32::from(status.current_status as i16),
+        late: status.late,
+        duplicate: status.duplicate,
+        contradicts_final: status.contradicts_final,
+        to: status.to.clone(),
+        provider_message_id: status.provider_message_id.clone().unwrap_or_default(),
+        attempt: status.attempt,
+        error: status.error.as_ref().map(delivery_error),
+        callback_data: status.callback_data.clone(),
+        labels: status.labels.clone().into_iter().collect(),
+        pricing: status.pricing.as_ref().map(pricing),
+        client_info: status.client_info.as_ref().map(client_info),
+        contact: None,
+        provider_status: status.provider_status.clone(),
+    }
+}
+
+fn pricing(pricing: &Pricing) -> proto::Pricing {
+    proto::Pricing {
+        billable: Some(pricing.billable),
+        model: pricing.pricing_model.clone(),
+        category: pricing.category.clone(),
+        r#type: pricing.r#type.clone(),
+        ..Default::default()
+    }
+}
+
+fn client_info(info: &ClientInfo) -> proto::ClientInfo {
+    proto::ClientInfo {
+        ip: info.ip.clone(),
+        browser: info.browser.clone(),
+        os: info.os.clone(),
+        user_agent: info.user_agent.clone(),
+    }
+}
+
+pub(super) fn delivery_error(error: &DeliveryError) -> proto::DeliveryError {
+    proto::DeliveryError {
+        reason: error.reason as i32,
+        provider_code: error.provider_code.clone(),
+        provider_message: error.provider_message.clone(),
+        retryable: error.retryable,
+    }
+}
+
+fn contact(contact: &Contact) -> proto::Contact {
+    proto::Contact {
+        phone_number: contact.phone_number.clone().unwrap_or_default(),
+        wa_id: contact.wa_id.clone().unwrap_or_default(),
+        user_id: contact.user_id.clone().unwrap_or_default(),
+        ..Default::default()
+    }
+}
+
+fn incoming_message(incoming: &IncomingMessage) -> proto::IncomingMessage {
+    proto::IncomingMessage {
+        message_id: incoming.message_id.to_string(),
+        provider_message_id: incoming.provider_message_id.clone().unwrap_or_default(),
+        contact: Some(contact(&incoming.contact)),
+        profile_name: incoming.profile_name.clone(),
+        content: Some(incoming_content(&incoming.content)),
+        reply_to: incoming.reply_to.as_ref().map(|quoted| proto::ReplyTo {
+            message_id: quoted.message_id.map(|id| id.to_string()).unwrap_or_default(),
+            provider_message_id: quoted.provider_message_id.clone(),
+            ..Default::default()
+        }),
+        window_expire_time: Some(timestamp(incoming.window_expire_at_ms)),
+        ..Default::default()
+    }
+}
+
+fn incoming_content(content: &IncomingContent) -> proto::incoming_message::Content {
+    use proto::incoming_message::Content as Answer;
+    match content {
+        IncomingContent::Text(text) => {
+            Answer::Text(proto::Text { body: text.body.clone(), preview_url: text.preview_url })
+        }
+        IncomingContent::Media(media) => Answer::Media(incoming_media(media)),
+        IncomingContent::Location(place) => Answer::Location(location(place)),
+        IncomingContent::ContactCards(cards) => Answer::ContactCards(contact_cards(cards)),
+        IncomingContent::Reaction(reaction) => Answer::Reaction(proto::Reaction {
+            message_id: reaction.message_id.map(|id| id.to_string()).unwrap_or_default(),
+            emoji: reaction.emoji.clone(),
+            provider_message_id: reaction.provider_message_id.clone(),
+        }),
+        IncomingContent::ButtonReply { id, title } => {
+            Answer::ButtonReply(proto::ButtonReply { id: id.clone(), title: title.clone() })
+        }
+        IncomingContent::ListReply { id, title, description } => Answer::ListReply(proto::ListReply {
+            id: id.clone(),
+            title: title.clone(),
+            description: description.clone(),
+        }),
+        IncomingContent::Unsupported { r#type, raw } => {
+            Answer::Unsupported(proto::Unsupported { r#type: r#type.clone(), raw: raw.clone() })
+        }
+    }
+}
+
+/// Where the provider keeps a file is not told: its addresses may hold tokens, and only the gateway fetches from there.
+fn incoming_media(media: &IncomingMedia) -> proto::IncomingMedia {
+    proto::IncomingMedia {
+        kind: media_kind(media.kind) as i32,
+        state: proto::MediaState::Pending as i32,
+        mime_type: media.mime_type.clone(),
+        file_name: media.file_name.clone(),
+        caption: media.caption.clone(),
+        ..Default::default()
+    }
+}
+
+fn media_kind(kind: MediaKind) -> proto::MediaKind {
+    match kind {
+        MediaKind::Image => proto::MediaKind::Image,
+        MediaKind::Audio => proto::MediaKind::Audio,
+        MediaKind::Voice => proto::MediaKind::Voice,
+        MediaKind::Video => proto::MediaKind::Video,
+        MediaKind::Document => proto::MediaKind::Document,
+        MediaKind::Sticker => proto::MediaKind::Sticker,
+    }
+}
+
+fn media(media: &Media) -> proto::Media {
+    use proto::media::Source;
+    let source = match &media.source {
+        MediaSource::Url(url) => Source::Url(url.clone()),
+        MediaSource::MediaId(id) => Source::MediaId(id.clone()),
+    };
+    proto::Media {
+        kind: media_kind(media.kind) as i32,
+        source: Some(source),
+        mime_type: media.mime_type.clone(),
+        file_name: media.file_name.clone(),
+        caption: media.caption.clone(),
+    }
+}
+
+fn location(location: &Location) -> proto::Location {
+    proto::Location {
+        latitude: location.latitude,
+        longitude: location.longitude,
+        name: location.name.clone(),
+        address: location.address.clone(),
+        url: location.url.clone(),
+    }
+}
+
+fn contact_cards(cards: &[ContactCard]) -> proto::ContactCards {
+    proto::ContactCards { cards: cards.iter().cloned().map(contact_card).collect() }
+}
+
+fn contact_card(card: ContactCard) -> proto::ContactCard {
+    let name = card.name;
+    let organization = card.organization.map(|o| proto::CardOrganization {
+        company: o.company,
+        department: o.department,
+        title: o.title,
+    });
+    let address = |a: crate::domain::content::CardAddress| proto::CardAddress {
+        street: a.street,
+        city: a.city,
+        state: a.state,
+        zip: a.zip,
+        country: a.country,
+        country_code: a.country_code,
+        r#type: a.r#type,
+    };
+    let phones = card.phones.into_iter();
+    proto::ContactCard {
+        name: Some(proto::CardName {
+            formatted_name: name.formatted_name,
+            first_name: name.first_name,
+            last_name: name.last_name,
+            middle_name: name.middle_name,
+            prefix: name.prefix,
+            suffix: name.suffix,
+        }),
+        phones: phones.map(|p| proto::CardPhone { phone: p.phone, r#type: p.r#type, wa_id: p.wa_id }).collect(),
+        emails: card.emails.into_iter().map(|e| proto::CardEmail { email: e.email, r#type: e.r#type }).collect(),
+        addresses: card.addresses.into_iter().map(address).collect(),
+        organization,
+        urls: card.urls.into_iter().map(|u| proto::CardUrl { url: u.url, r#type: u.r#type }).collect(),
+        birthday: card.birthday,
+    }
+}
+
+fn interactive(value: &Interactive) -> proto::Interactive {
+    use proto::interactive::Action;
+    let header = value.header.as_ref().map(|header| proto::InteractiveHeader {
+        content: Some(match header {
+            InteractiveHeader::Text(text) => proto::interactive_header::Content::Text(text.clone()),
+            InteractiveHeader::Media(file) => proto::interactive_header::Content::Media(media(file)),
+        }),
+    });
+    let action = match &value.action {
+        InteractiveAction::ReplyButtons(buttons) => Action::ReplyButtons(proto::ReplyButtons {
+            buttons: buttons
+                .iter()
+                .map(|button| proto::ReplyButton { id: button.id.clone(), title: button.title.clone() })
+                .collect(),
+        }),
+        InteractiveAction::List(list) => Action::List(self::list(list)),
+        InteractiveAction::UrlButton { text, url } => {
+            Action::UrlButton(proto::UrlButton { text: text.clone(), url: url.clone() })
+        }
+    };
+    proto::Interactive { body: value.body.clone(), header, footer: value.footer.clone(), action: Some(action) }
+}
+
+fn list(list: &crate::domain::content::List) -> proto::List {
+    let row = |row: &crate::domain::content::ListRow| proto::ListRow {
+        id: row.id.clone(),
+        title: row.title.clone(),
+        description: row.description.clone(),
+    };
+    let section = |section: &crate::domain::content::ListSection| proto::ListSection {
+        title: section.title.clone(),
+        rows: section.rows.iter().map(row).collect(),
+    };
+    proto::List { button: list.button.clone(), sections: list.sections.iter().map(section).collect() }
+}
+
+fn reaction(reaction: &Reaction) -> proto::Reaction {
+    proto::Reaction {
+        message_id: reaction.message_id.map(|id| id.to_string()).unwrap_or_default(),
+        emoji: reaction.emoji.clone(),
+        ..Default::default()
+    }
+}
+
+fn template(template: &Template) -> proto::TemplateContent {
+    use proto::template_header::Content as Header;
+    let header = template.header.as_ref().map(|header| proto::TemplateHeader {
+        content: Some(match header {
+            TemplateHeader::Text(text) => Header::Text(text.clone()),
+            TemplateHeader::Media(file) => Header::Media(media(file)),
+            TemplateHeader::Location(place) => Header::Location(location(place)),
+        }),
+    });
+    let buttons = template
+        .buttons
+        .iter()
+        .map(|button| proto::TemplateButton { index: button.index as i32, parameter: button.parameter.clone() });
+    proto::TemplateContent {
+        template: template.template.clone(),
+        language_code: template.language_code.clone(),
+        parameters: template.parameters.clone().into_iter().collect(),
+        header,
+        buttons: buttons.collect(),
+    }
+}
+
+fn content(content: &Content) -> proto::message::Content {
+    use proto::message::Content as Answer;
+    match content {
+        Content::Text(text) => Answer::Text(proto::Text { body: text.body.clone(), preview_url: text.preview_url }),
+        Content::Media(file) => Answer::Media(media(file)),
+        Content::Location(place) => Answer::Location(location(place)),
+        Content::ContactCards(cards) => Answer::ContactCards(contact_cards(cards)),
+        Content::Interactive(value) => Answer::Interactive(interactive(value)),
+        Content::Reaction(value) => Answer::Reaction(reaction(value)),
+        Content::Template(value) => Answer::Template(template(value)),
+    }
+}
+
+pub(super) fn message(message: &Message) -> proto::Message {
+    let request = &message.request;
+    let options = proto::SendOptions {
+        idempotency_key: message.idempotency_key.clone().unwrap_or_default(),
+        send_time: request.send_at_ms.map(timestamp),
+        validity: request.validity_ms.map(duration),
+        callback_data: request.callback_data.clone(),
+        labels: request.labels.clone().into_iter().collect(),
+        priority: priority(request.priority) as i32,
+        in_doubt_policy: in_doubt_policy(request.in_doubt_policy) as i32,
+        ..Default::default()
+    };
+    let waits = message.status.is_waiting() && message.due_at_ms != Some(message.expire_at_ms);
+    proto::Message {
+        message_id: message.id.to_string(),
+        sender: request.sender.to_string(),
+        to: request.to.given.clone(),
+        content: Some(content(&request.content)),
+        reply_to_message_id: request.reply_to_message_id.map(|id| id.to_string()).unwrap_or_default(),
+        options: Some(options),
+        status: i32::from(message.status as i16),
+        error: message.error.as_ref().map(delivery_error),
+        current_sender: request.sender.to_string(),
+        provider_message_id: message.provider_message_id.clone().unwrap_or_default(),
+        accept_time: Some(timestamp(message.accept_at_ms)),
+        status_time: Some(timestamp(message.status_at_ms)),
+        next_attempt_time: message.due_at_ms.filter(|_| waits).map(timestamp),
+        expire_time: Some(timestamp(message.expire_at_ms)),
+        attempt_count: message.attempt,
+        ..Default::default()
+    }
+}
+
+fn priority(priority: Priority) -> proto::Priority {
+    match priority {
+        Priority::Urgent => proto::Priority::Urgent,
+        Priority::Normal => proto::Priority::Normal,
+        Priority::Bulk => proto::Priority::Bulk,
+    }
+}
+
+fn in_doubt_policy(policy: InDoubtPolicy) -> proto::InDoubtPolicy {
+    match policy {
+        InDoubtPolicy::AtMostOnce => proto::InDoubtPolicy::AtMostOnce,
+        InDoubtPolicy::AtLeastOnce => proto::InDoubtPolicy::AtLeastOnce,
+    }
+}
+
+pub(super) fn attempt(attempt: &Attempt) -> proto::Attempt {
+    let outcome = match attempt.outcome {
+        None => proto::AttemptOutcome::Started,
+        Some(AttemptOutcome::Taken) => proto::AttemptOutcome::Taken,
+        Some(AttemptOutcome::Refused) => proto::AttemptOutcome::Refused,
+        Some(AttemptOutcome::NotTaken) => proto::AttemptOutcome::NotTaken,
+        Some(AttemptOutcome::InDoubt) => proto::AttemptOutcome::InDoubt,
+    };
+    let exchange = attempt.exchange.iter().map(|exchange| proto::Exchange {
+        method: exchange.method.clone(),
+        path: exchange.path.clone(),
+        http_status: exchange.http_status.map_or(0, i32::from),
+        answer: exchange.answer.clone(),
+        elapsed: Some(duration(exchange.elapsed_ms)),
+    });
+    proto::Attempt {
+        number: attempt.number,
+        sender: attempt.sender.to_string(),
+        outcome: outcome as i32,
+        start_time: Some(timestamp(attempt.start_at_ms)),
+        end_time: attempt.end_at_ms.map(timestamp),
+        provider_message_id: attempt.provider_message_id.clone().unwrap_or_default(),
+        error: attempt.error.as_ref().map(delivery_error),
+        exchanges: exchange.collect(),
+    }
+}
+
+/// The contract's number of an event type.
+pub(super) fn event_type(number: i32) -> Option<event::EventType> {
+    use event::EventType;
+    match proto::EventType::try_from(number) {
+        Ok(proto::EventType::StatusChanged) => Some(EventType::StatusChanged),
+        Ok(proto::EventType::IncomingMessage) => Some(EventType::IncomingMessage),
+        Ok(proto::EventType::TemplateChanged) => Some(EventType::TemplateChanged),
+        Ok(proto::EventType::SenderChanged) => Some(EventType::SenderChanged),
+        Ok(proto::EventType::Unspecified) | Err(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::MessageStatus;
+    use crate::domain::message::ErrorReason;
+
+    #[test]
+    fn our_numbers_are_the_contracts() {
+        for status in MessageStatus::ALL {
+            let proto = proto::MessageStatus::try_from(i32::from(status as i16)).unwrap();
+            assert_eq!(proto.as_str_name(), format!("MESSAGE_STATUS_{}", status.as_str()));
+        }
+        for number in 1.. {
+            let Ok(proto) = proto::DeliveryErrorReason::try_from(number) else { break };
+            let word = proto.as_str_name().trim_start_matches("DELIVERY_ERROR_REASON_");
+            let ours: ErrorReason = serde_json::from_value(word.into()).unwrap();
+            assert_eq!(ours as i32, number, "{word}");
+        }
+    }
+
+    #[test]
+    fn times_before_1970_round_down() {
+        assert_eq!(timestamp(-1), Timestamp { seconds: -1, nanos: 999_000_000 });
+    }
+}

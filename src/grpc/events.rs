@@ -1,0 +1,406 @@
+//! EventService: the log, as streams and pages, and named places in it.
+
+use std::time::Duration;
+
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use super::follow::{Follow, Named};
+use super::messaging::{page_size, visible_senders};
+use super::{Services, answer, auth, convert};
+use crate::access::{Caller, Scope};
+use crate::domain::{Cursor, EventFilter, MessageId, Millis, now_ms};
+use crate::error::{Error, Reason, Violations};
+use crate::events::ReadError;
+use crate::proto;
+use crate::proto::event_service_server::EventService;
+use crate::store::{Hold, StoredSubscription};
+
+/// A stream without a wish gets a checkpoint this often.
+const HEARTBEAT_DEFAULT: Duration = Duration::from_secs(15);
+/// The range of that wish.
+const HEARTBEAT_RANGE: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(300);
+/// A stream's hold on a subscription outlives this many of its heartbeats.
+const HOLD_BEATS: u32 = 3;
+/// Answers that wait for HTTP/2 to take them.
+const BUFFER: usize = 64;
+/// Events on a page when the request does not say.
+const PAGE_DEFAULT: i32 = 100;
+/// Events on a page, at most.
+const PAGE_MAX: i32 = 1_000;
+
+/// The service.
+#[derive(Debug, Clone)]
+pub struct Events(pub Services);
+
+/// Where a reader begins.
+#[derive(Debug, Clone, PartialEq)]
+enum Start {
+    After(Cursor),
+    Time(Millis),
+    Beginning,
+    Now,
+    Subscription(String),
+}
+
+impl Events {
+    /// A place in the log that can be read from.
+    async fn place(&self, start: Start, caller: &Caller) -> Result<i64, Error> {
+        let store = &self.0.store;
+        match start {
+            Start::Now => Ok(store.log_head().await?),
+            Start::Beginning => Ok(store.log_oldest().await? - 1),
+            Start::Time(time) => Ok(store.place_before_time(time).await?),
+            Start::After(cursor) => self.check_cursor(cursor).await,
+            Start::Subscription(name) => {
+                let head = store.log_head().await?;
+                store.ensure_subscription(caller.owner(), &name, head, now_ms()).await?;
+                let found = store.subscription(caller.owner(), &name).await?;
+                let position = found.map_or(head, |found| found.position);
+                self.check_kept(position).await
+            }
+        }
+    }
+
+    /// A cursor's place: of this log, within it, and not removed. Never a silent jump.
+    async fn check_cursor(&self, cursor: Cursor) -> Result<i64, Error> {
+        let store = &self.0.store;
+        let changed = |message: &str| Error::Precondition {
+            reason: "LOG_EPOCH_CHANGED",
+            message: message.to_owned(),
+            metadata: Vec::new(),
+        };
+        if cursor.epoch != store.epoch() {
+            return Err(changed("the cursor is of another database; start anew with from_time or from_beginning"));
+        }
+        if cursor.position > store.log_head().await? {
+            return Err(changed(
+                "the cursor lies beyond the end of the log: the database was put back to an older state",
+            ));
+        }
+        self.check_kept(cursor.position).await
+    }
+
+    async fn check_kept(&self, position: i64) -> Result<i64, Error> {
+        let oldest = self.0.store.log_oldest().await?;
+        match position + 1 < oldest {
+            true => Err(self.compacted(oldest - 1)),
+            false => Ok(position),
+        }
+    }
+
+    fn compacted(&self, oldest: i64) -> Error {
+        Error::CursorCompacted { oldest: Cursor { epoch: self.0.store.epoch(), position: oldest }.to_string() }
+    }
+
+    fn read_error(&self, error: ReadError) -> Error {
+        match error {
+            ReadError::Compacted { oldest } => self.compacted(oldest),
+            ReadError::Store(error) => error.into(),
+        }
+    }
+
+    /// The filter as it works for this caller.
+    fn filter(
+        &self,
+        caller: &Caller,
+        filter: Option<proto::EventFilter>,
+        violations: &mut Violations,
+    ) -> Result<EventFilter, Error> {
+        let filter = filter.unwrap_or_default();
+        let mut types = Vec::with_capacity(filter.types.len());
+        for (i, number) in filter.types.iter().enumerate() {
+            match answer::event_type(*number) {
+                Some(kind) => types.push(kind),
+                None => {
+                    violations.add(format!("filter.types[{i}]"), Reason::Invalid, format!("there is no type {number}"))
+                }
+            }
+        }
+        let ids = filter.message_ids.iter().enumerate();
+        let message_ids = ids
+            .filter_map(|(i, id)| violations.check(format!("filter.message_ids[{i}]"), id.parse::<MessageId>()))
+            .collect();
+        let senders = convert::sender_filter(filter.senders, "filter.senders", violations);
+        Ok(EventFilter {
+            types,
+            message_ids,
+            peers: convert::peer_filter(filter.peers, "filter.peers", violations),
+            labels: convert::label_filter(filter.labels, "filter.labels", violations),
+            senders: visible_senders(&self.0, caller, senders)?,
+        })
+    }
+
+    /// Takes hold of a subscription for a new stream.
+    async fn hold(&self, caller: &Caller, name: String, beat: Duration, takeover: bool) -> Result<Named, Error> {
+        let named =
+            Named { owner: caller.owner().to_owned(), name, stream: Uuid::new_v4(), hold_for: beat * HOLD_BEATS };
+        let now = now_ms();
+        let hold = Hold { stream: named.stream, since_ms: now, until_ms: named.until(now) };
+        match self.0.store.hold_subscription(&named.owner, &named.name, hold, takeover).await? {
+            true => Ok(named),
+            false => Err(Error::SubscriptionHeld { subscription: named.name }),
+        }
+    }
+
+    async fn subscription(&self, caller: &Caller, name: &str) -> Result<StoredSubscription, Error> {
+        let found = self.0.store.subscription(caller.owner(), name).await?;
+        found.ok_or_else(|| Error::NotFound { resource: "subscription", name: name.to_owned() })
+    }
+
+    async fn answer_subscription(&self, found: StoredSubscription) -> Result<proto::Subscription, Error> {
+        let store = &self.0.store;
+        let lag_events = (store.log_head().await? - found.position).max(0);
+        let lag = match store.record_time(found.position + 1).await? {
+            Some(recorded) if lag_events > 0 => (now_ms() - recorded).max(0),
+            _ => 0,
+        };
+        let holder = found.holder.filter(|hold| hold.until_ms >= now_ms());
+        Ok(proto::Subscription {
+            subscription: found.name,
+            cursor: Cursor { epoch: store.epoch(), position: found.position }.to_string(),
+            create_time: Some(answer::timestamp(found.create_at_ms)),
+            ack_time: found.ack_at_ms.map(answer::timestamp),
+            lag_events,
+            lag: Some(answer::duration(lag)),
+            holder: holder.map(|hold| proto::SubscriptionHolder {
+                attach_time: Some(answer::timestamp(hold.since_ms)),
+                ..Default::default()
+            }),
+        })
+    }
+}
+
+/// A subscription's name.
+fn name(name: &str, violations: &mut Violations) -> Option<String> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '.' | '-');
+    match name.len() {
+        0 => violations.add("subscription", Reason::Required, "a subscription's name is needed"),
+        1..=63 if name.chars().all(fits) => return Some(name.to_owned()),
+        _ => {
+            let description = "a subscription's name has 1 to 63 of a-z, 0-9, '_', '.', '-'";
+            violations.add("subscription", Reason::Invalid, description);
+        }
+    }
+    None
+}
+
+fn cursor(text: &str, field: &str, violations: &mut Violations) -> Option<Cursor> {
+    violations.check(field, text.parse())
+}
+
+fn time(time: prost_types::Timestamp, field: &str, violations: &mut Violations) -> Option<Millis> {
+    violations.check(field, convert::millis(time).ok_or((Reason::Invalid, "not a time".to_owned())))
+}
+
+/// `false` is no start: a client that sends it means nothing by it, and gets the log from now on.
+fn beginning(given: bool) -> Start {
+    if given { Start::Beginning } else { Start::Now }
+}
+
+fn stream_start(start: Option<proto::stream_events_request::Start>, violations: &mut Violations) -> Option<Start> {
+    use proto::stream_events_request::Start as Given;
+    match start {
+        Some(Given::AfterCursor(text)) => cursor(&text, "after_cursor", violations).map(Start::After),
+        Some(Given::FromTime(given)) => time(given, "from_time", violations).map(Start::Time),
+        Some(Given::FromBeginning(given)) => Some(beginning(given)),
+        Some(Given::Subscription(given)) => name(&given, violations).map(Start::Subscription),
+        None => Some(Start::Now),
+    }
+}
+
+fn heartbeat(interval: Option<prost_types::Duration>, violations: &mut Violations) -> Duration {
+    let Some(interval) = interval else { return HEARTBEAT_DEFAULT };
+    match convert::duration(interval).filter(|interval| HEARTBEAT_RANGE.contains(interval)) {
+        Some(interval) => interval,
+        None => {
+            violations.add("heartbeat_interval", Reason::Invalid, "a heartbeat comes every 1 s to 5 min");
+            HEARTBEAT_DEFAULT
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl EventService for Events {
+    type StreamEventsStream = ReceiverStream<Result<proto::StreamEventsResponse, Status>>;
+
+    async fn stream_events(
+        &self,
+        request: Request<proto::StreamEventsRequest>,
+    ) -> Result<Response<Self::StreamEventsStream>, Status> {
+        let caller = auth::caller(&request, Scope::Read)?;
+        let request = request.into_inner();
+        let mut violations = Violations::default();
+        let start = stream_start(request.start, &mut violations);
+        let beat = heartbeat(request.heartbeat_interval, &mut violations);
+        let given = request.filter.clone();
+        let filter = self.filter(&caller, request.filter, &mut violations)?;
+        if request.takeover && !matches!(start, Some(Start::Subscription(_))) {
+            violations.add("takeover", Reason::Invalid, "only a named subscription can be taken over");
+        }
+        violations.into_result()?;
+        let start = start.unwrap_or(Start::Now);
+        let subscription = match &start {
+            Start::Subscription(name) => Some(name.clone()),
+            _ => None,
+        };
+        // The place comes first: it makes the subscription, which the hold needs.
+        let position = self.place(start, &caller).await?;
+        let named = match subscription {
+            Some(name) => Some(self.hold(&caller, name, beat, request.takeover).await?),
+            None => None,
+        };
+        let epoch = self.0.store.epoch();
+        let at = |position| Cursor { epoch, position }.to_string();
+        let attached = proto::Attached {
+            head_cursor: at(self.0.store.log_head().await.map_err(Error::from)?),
+            oldest_cursor: at(self.0.store.log_oldest().await.map_err(Error::from)? - 1),
+            retention: None,
+            filter: Some(proto::EventFilter {
+                senders: filter.senders.iter().map(ToString::to_string).collect(),
+                ..given.unwrap_or_default()
+            }),
+            subscription: named.as_ref().map(|named| named.name.clone()).unwrap_or_default(),
+            start_cursor: at(position),
+            heartbeat_interval: prost_types::Duration::try_from(beat).ok(),
+        };
+        let (answers, stream) = tokio::sync::mpsc::channel(BUFFER);
+        let follow = Follow { services: self.0.clone(), caller, filter, position, beat, named, answers };
+        tokio::spawn(follow.run(attached));
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn list_events(
+        &self,
+        request: Request<proto::ListEventsRequest>,
+    ) -> Result<Response<proto::ListEventsResponse>, Status> {
+        use proto::list_events_request::Start as Given;
+        let caller = auth::caller(&request, Scope::Read)?;
+        let request = request.into_inner();
+        let mut violations = Violations::default();
+        let size = page_size(request.page_size, PAGE_DEFAULT, PAGE_MAX, &mut violations) as usize;
+        let start = match request.start {
+            Some(Given::AfterCursor(text)) => cursor(&text, "after_cursor", &mut violations).map(Start::After),
+            Some(Given::FromTime(given)) => time(given, "from_time", &mut violations).map(Start::Time),
+            Some(Given::FromBeginning(given)) => Some(beginning(given)),
+            None => Some(Start::Now),
+        };
+        let filter = self.filter(&caller, request.filter, &mut violations)?;
+        violations.into_result()?;
+        let mut position = self.place(start.unwrap_or(Start::Now), &caller).await?;
+        // What other replicas wrote a moment ago is read as well: the page must not end before the head that is known.
+        let head = self.0.store.log_head().await.map_err(Error::from)?;
+        let epoch = self.0.store.epoch();
+        let mut events = Vec::with_capacity(size);
+        while position < head && events.len() < size {
+            self.0.log.wait_beyond(position).await;
+            let read = self.0.log.read(position, &filter).await.map_err(|error| self.read_error(error))?;
+            let room = size - events.len();
+            position = match read.events.len() > room {
+                true => read.events[room - 1].position,
+                false => read.position,
+            };
+            events.extend(read.events.iter().take(room).map(|event| answer::event(event, epoch)));
+        }
+        Ok(Response::new(proto::ListEventsResponse {
+            events,
+            next_cursor: Cursor { epoch, position }.to_string(),
+            caught_up: position >= head,
+        }))
+    }
+
+    async fn ack_events(
+        &self,
+        request: Request<proto::AckEventsRequest>,
+    ) -> Result<Response<proto::AckEventsResponse>, Status> {
+        let caller = auth::caller(&request, Scope::Read)?;
+        let request = request.into_inner();
+        let mut violations = Violations::default();
+        let name = name(&request.subscription, &mut violations);
+        let cursor = cursor(&request.cursor, "cursor", &mut violations);
+        violations.into_result()?;
+        let (Some(name), Some(cursor)) = (name, cursor) else { unreachable!("without violations both are there") };
+        let position = self.check_cursor(cursor).await?;
+        let moved = self.0.store.ack_subscription(caller.owner(), &name, position, now_ms()).await;
+        let position = moved.map_err(Error::from)?;
+        let position = position.ok_or(Error::NotFound { resource: "subscription", name })?;
+        let cursor = Cursor { epoch: self.0.store.epoch(), position }.to_string();
+        Ok(Response::new(proto::AckEventsResponse { cursor }))
+    }
+
+    async fn get_subscription(
+        &self,
+        request: Request<proto::GetSubscriptionRequest>,
+    ) -> Result<Response<proto::GetSubscriptionResponse>, Status> {
+        let caller = auth::caller(&request, Scope::Read)?;
+        let mut violations = Violations::default();
+        let name = name(&request.into_inner().subscription, &mut violations).unwrap_or_default();
+        violations.into_result()?;
+        let found = self.subscription(&caller, &name).await?;
+        let subscription = Some(self.answer_subscription(found).await?);
+        Ok(Response::new(proto::GetSubscriptionResponse { subscription }))
+    }
+
+    async fn list_subscriptions(
+        &self,
+        request: Request<proto::ListSubscriptionsRequest>,
+    ) -> Result<Response<proto::ListSubscriptionsResponse>, Status> {
+        let caller = auth::caller(&request, Scope::Read)?;
+        let request = request.into_inner();
+        let mut violations = Violations::default();
+        let size = page_size(request.page_size, 50, 1_000, &mut violations) as usize;
+        violations.into_result()?;
+        let all = self.0.store.subscriptions(caller.owner()).await.map_err(Error::from)?;
+        let mut rest = all.into_iter().filter(|found| found.name > request.page_token);
+        let mut subscriptions = Vec::new();
+        for found in rest.by_ref().take(size) {
+            subscriptions.push(self.answer_subscription(found).await?);
+        }
+        let last = subscriptions.last().map(|last| last.subscription.clone());
+        let next_page_token = last.filter(|_| rest.next().is_some()).unwrap_or_default();
+        Ok(Response::new(proto::ListSubscriptionsResponse { subscriptions, next_page_token }))
+    }
+
+    async fn seek_subscription(
+        &self,
+        request: Request<proto::SeekSubscriptionRequest>,
+    ) -> Result<Response<proto::SeekSubscriptionResponse>, Status> {
+        use proto::seek_subscription_request::To;
+        let caller = auth::caller(&request, Scope::Read)?;
+        let request = request.into_inner();
+        let mut violations = Violations::default();
+        let name = name(&request.subscription, &mut violations).unwrap_or_default();
+        let to = match request.to {
+            Some(To::Cursor(text)) => cursor(&text, "cursor", &mut violations).map(Start::After),
+            Some(To::Time(given)) => time(given, "time", &mut violations).map(Start::Time),
+            Some(To::Beginning(true)) => Some(Start::Beginning),
+            Some(To::End(true)) => Some(Start::Now),
+            Some(To::Beginning(false) | To::End(false)) | None => {
+                violations.add("to", Reason::Required, "one of cursor, time, beginning, end is needed");
+                None
+            }
+        };
+        violations.into_result()?;
+        let position = self.place(to.unwrap_or(Start::Now), &caller).await?;
+        let store = &self.0.store;
+        store.seek_subscription(caller.owner(), &name, position, now_ms()).await.map_err(Error::from)?;
+        let found = self.subscription(&caller, &name).await?;
+        let subscription = Some(self.answer_subscription(found).await?);
+        Ok(Response::new(proto::SeekSubscriptionResponse { subscription }))
+    }
+
+    async fn delete_subscription(
+        &self,
+        request: Request<proto::DeleteSubscriptionRequest>,
+    ) -> Result<Response<proto::DeleteSubscriptionResponse>, Status> {
+        let caller = auth::caller(&request, Scope::Read)?;
+        let mut violations = Violations::default();
+        let name = name(&request.into_inner().subscription, &mut violations).unwrap_or_default();
+        violations.into_result()?;
+        match self.0.store.delete_subscription(caller.owner(), &name).await.map_err(Error::from)? {
+            true => Ok(Response::new(proto::DeleteSubscriptionResponse {})),
+            false => Err(Error::NotFound { resource: "subscription", name }.into()),
+        }
+    }
+}

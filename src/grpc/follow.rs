@@ -1,0 +1,208 @@
+//! One open stream: reads the log at its own pace, and ends in words.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::time::{Interval, MissedTickBehavior};
+use tonic::Status;
+use uuid::Uuid;
+
+use super::{Services, answer};
+use crate::access::Caller;
+use crate::domain::{Cursor, EventFilter, Millis, now_ms};
+use crate::error::Error;
+use crate::events::ReadError;
+use crate::proto;
+use crate::proto::stream_events_response::Item;
+
+/// How long a client is asked to stay away when the gateway stops.
+const COME_BACK: Millis = 1_000;
+
+/// A hold on a named subscription.
+#[derive(Debug)]
+pub(super) struct Named {
+    pub owner: String,
+    pub name: String,
+    pub stream: Uuid,
+    pub hold_for: Duration,
+}
+
+impl Named {
+    /// Until when the hold lasts if it is renewed now.
+    pub fn until(&self, now: Millis) -> Millis {
+        now + self.hold_for.as_millis() as Millis
+    }
+}
+
+/// A stream and where it stands.
+#[derive(Debug)]
+pub(super) struct Follow {
+    pub services: Services,
+    pub caller: Arc<Caller>,
+    pub filter: EventFilter,
+    pub position: i64,
+    pub beat: Duration,
+    pub named: Option<Named>,
+    pub answers: mpsc::Sender<Result<proto::StreamEventsResponse, Status>>,
+}
+
+/// Why a stream ends.
+enum End {
+    /// The client is gone.
+    Gone,
+    /// It was said goodbye.
+    Stopped,
+    /// It is told why.
+    Failed(Error),
+}
+
+impl From<Error> for End {
+    fn from(error: Error) -> Self {
+        End::Failed(error)
+    }
+}
+
+impl Follow {
+    /// Sends until the client goes, the gateway stops or something ends it.
+    pub async fn run(mut self, attached: proto::Attached) {
+        metrics::gauge!("recado_streams").increment(1.0);
+        let end = self.follow(attached).await;
+        metrics::gauge!("recado_streams").decrement(1.0);
+        if let Some(named) = &self.named {
+            // When the store is away, the hold runs out by itself.
+            let _ = self.services.store.release_subscription(&named.owner, &named.name, named.stream).await;
+        }
+        let why = match end {
+            End::Gone => "the client went".to_owned(),
+            End::Stopped => "the gateway stops".to_owned(),
+            End::Failed(error) => {
+                let why = error.to_string();
+                // A slow consumer takes this when it comes to it, or never.
+                let _ = tokio::time::timeout(self.beat, self.answers.send(Err(error.into()))).await;
+                why
+            }
+        };
+        tracing::info!(key = %self.caller.id, position = self.position, why, "a stream ended");
+    }
+
+    async fn follow(&mut self, attached: proto::Attached) -> End {
+        match self.steps(attached).await {
+            Ok(()) => End::Stopped,
+            Err(end) => end,
+        }
+    }
+
+    async fn steps(&mut self, attached: proto::Attached) -> Result<(), End> {
+        self.send(Item::Attached(attached)).await?;
+        let mut beat = tokio::time::interval_at(tokio::time::Instant::now() + self.beat, self.beat);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (services, answers) = (self.services.clone(), self.answers.clone());
+        let mut live = false;
+        loop {
+            let read = services.log.read(self.position, &self.filter).await.map_err(|error| self.read_error(error))?;
+            for event in &read.events {
+                self.send(Item::Event(answer::event(event, services.store.epoch()))).await?;
+                self.position = event.position;
+            }
+            self.position = read.position;
+            if read.caught_up && !live {
+                live = true;
+                self.send(Item::CaughtUp(proto::CaughtUp { cursor: self.cursor() })).await?;
+            }
+            if services.stop.is_cancelled() {
+                return self.say_goodbye().await;
+            }
+            if !read.caught_up {
+                self.beat_if_due(&mut beat).await?;
+                continue;
+            }
+            tokio::select! {
+                () = services.log.wait_beyond(self.position) => {}
+                _ = beat.tick() => self.on_beat().await?,
+                () = services.stop.cancelled() => {}
+                () = answers.closed() => return Err(End::Gone),
+            }
+        }
+    }
+
+    /// Beats in the midst of a long replay, too.
+    async fn beat_if_due(&mut self, beat: &mut Interval) -> Result<(), End> {
+        match futures::FutureExt::now_or_never(beat.tick()) {
+            Some(_) => self.on_beat().await,
+            None => Ok(()),
+        }
+    }
+
+    async fn on_beat(&mut self) -> Result<(), End> {
+        if !self.services.access.still_works(&self.caller) {
+            return Err(Error::KeyRevoked.into());
+        }
+        if let Some(named) = &self.named {
+            let until = named.until(now_ms());
+            match self.services.store.renew_hold(&named.owner, &named.name, named.stream, until).await {
+                Ok(true) => {}
+                Ok(false) => return Err(Error::SubscriptionTakenOver { cursor: self.cursor() }.into()),
+                Err(error) => tracing::warn!(%error, "a subscription's hold could not be renewed"),
+            }
+        }
+        self.send_checkpoint().await
+    }
+
+    async fn send_checkpoint(&mut self) -> Result<(), End> {
+        let lag_events = (self.services.log.head() - self.position).max(0);
+        // The store may be away while the stream lives; then the lag in time is left out.
+        let recorded = match lag_events {
+            0 => None,
+            _ => self.services.store.record_time(self.position + 1).await.ok().flatten(),
+        };
+        let lag = recorded.map_or(0, |recorded| (now_ms() - recorded).max(0));
+        let lag = Some(answer::duration(lag));
+        self.send(Item::Checkpoint(proto::Checkpoint { cursor: self.cursor(), lag_events, lag })).await
+    }
+
+    async fn say_goodbye(&mut self) -> Result<(), End> {
+        self.send_checkpoint().await?;
+        let going = proto::GoingAway {
+            cursor: self.cursor(),
+            reason: proto::GoingAwayReason::Shutdown as i32,
+            retry_after: Some(answer::duration(COME_BACK)),
+        };
+        self.send(Item::GoingAway(going)).await
+    }
+
+    fn cursor(&self) -> String {
+        Cursor { epoch: self.services.store.epoch(), position: self.position }.to_string()
+    }
+
+    fn read_error(&self, error: ReadError) -> End {
+        End::Failed(match error {
+            ReadError::Compacted { oldest } => {
+                let oldest = Cursor { epoch: self.services.store.epoch(), position: oldest }.to_string();
+                Error::CursorCompacted { oldest }
+            }
+            ReadError::Store(error) => error.into(),
+        })
+    }
+
+    /// Gives one answer to HTTP/2; ends the stream when nothing is taken for too long.
+    async fn send(&mut self, item: Item) -> Result<(), End> {
+        let answer = Ok(proto::StreamEventsResponse { item: Some(item) });
+        match self.answers.try_send(answer) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Closed(_)) => Err(End::Gone),
+            Err(TrySendError::Full(answer)) => {
+                let limit = self.services.slow_consumer;
+                match tokio::time::timeout(limit, self.answers.send(answer)).await {
+                    Ok(Ok(())) => Ok(()),
+                    Ok(Err(_)) => Err(End::Gone),
+                    Err(_) => {
+                        let retry_after = Duration::from_millis(COME_BACK as u64);
+                        Err(Error::SlowConsumer { cursor: self.cursor(), retry_after }.into())
+                    }
+                }
+            }
+        }
+    }
+}

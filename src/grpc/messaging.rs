@@ -1,0 +1,377 @@
+//! MessagingService: sends, and where they stand.
+
+use std::sync::Arc;
+
+use futures::future::join_all;
+use tonic::{Request, Response, Status};
+
+use super::convert::{self, ReadSend, SendParts};
+use super::{Services, answer, auth, status};
+use crate::access::{Caller, Scope};
+use crate::domain::{Content, Cursor, MessageId, MessageStatus, Millis, NewMessage, SenderId, now_ms};
+use crate::error::{Error, Reason, Violations};
+use crate::proto;
+use crate::proto::messaging_service_server::MessagingService;
+use crate::store::{Accept, Accepted, MessageFilter};
+
+/// Entries of a batch, at most.
+const BATCH_MAX: usize = 1_000;
+/// Messages on a page when the request does not say.
+const PAGE_DEFAULT: i32 = 50;
+/// Messages on a page, at most.
+const PAGE_MAX: i32 = 1_000;
+
+/// The service.
+#[derive(Debug, Clone)]
+pub struct Messaging(pub Services);
+
+/// What both sends answer.
+struct Answer {
+    message_id: String,
+    status: i32,
+    accept_time: Option<prost_types::Timestamp>,
+    deduplicated: bool,
+    cursor: String,
+}
+
+impl From<Answer> for proto::SendMessageResponse {
+    fn from(answer: Answer) -> Self {
+        let Answer { message_id, status, accept_time, deduplicated, cursor } = answer;
+        Self { message_id, status, accept_time, deduplicated, cursor }
+    }
+}
+
+impl From<Answer> for proto::SendTemplateResponse {
+    fn from(answer: Answer) -> Self {
+        let Answer { message_id, status, accept_time, deduplicated, cursor } = answer;
+        Self { message_id, status, accept_time, deduplicated, cursor }
+    }
+}
+
+/// A message, marked with its id for the request's line in the log.
+fn response<T>(message: T, id: &str) -> Response<T> {
+    let mut response = Response::new(message);
+    if let Ok(id) = id.parse::<MessageId>() {
+        response.extensions_mut().insert(id);
+    }
+    response
+}
+
+impl Messaging {
+    /// One send: read, checked, accepted.
+    async fn send(
+        &self,
+        caller: &Caller,
+        now: Millis,
+        read: impl FnOnce(&mut Violations) -> Result<SendParts, Error>,
+    ) -> Result<Answer, Error> {
+        let mut violations = Violations::default();
+        let parts = read(&mut violations)?;
+        let default_language = self.check_sender(caller, &parts, &mut violations)?;
+        violations.into_result()?;
+        let Some(ReadSend { mut request, key, validate_only }) = parts.build() else {
+            return Err(Error::Internal(anyhow::anyhow!("a send without violations could not be built")));
+        };
+        if let Content::Template(template) = &mut request.content
+            && template.language_code.is_empty()
+        {
+            template.language_code = default_language;
+        }
+        self.check_quoted(caller, &request).await?;
+        if validate_only {
+            return Ok(Answer {
+                message_id: String::new(),
+                status: 0,
+                accept_time: None,
+                deduplicated: false,
+                cursor: String::new(),
+            });
+        }
+        let accept = Accept::new(&caller.id, key, request, now)?;
+        Ok(self.answer(self.0.writer.accept(accept).await?))
+    }
+
+    /// Whether the sender is there for this caller and can carry the content; answers its default language.
+    fn check_sender(&self, caller: &Caller, parts: &SendParts, violations: &mut Violations) -> Result<String, Error> {
+        let Some(sender) = &parts.sender else { return Ok(String::new()) };
+        let not_found = || Error::NotFound { resource: "sender", name: sender.to_string() };
+        let account = self.0.senders.get(sender).filter(|_| caller.sees(sender)).ok_or_else(not_found)?;
+        if let Some(content) = &parts.content {
+            account.provider.capabilities().check(content, account.sender.provider, violations);
+        }
+        if parts.reply_to_message_id.is_some() && !account.provider.capabilities().reply {
+            let description = format!("provider {} carries no quotes", account.sender.provider);
+            violations.add("reply_to_message_id", Reason::NotSupported, description);
+        }
+        Ok(account.sender.default_language_code.clone())
+    }
+
+    /// Whether the messages that this one quotes or reacts to are this sender's.
+    async fn check_quoted(&self, caller: &Caller, request: &NewMessage) -> Result<(), Error> {
+        let reaction = match &request.content {
+            Content::Reaction(reaction) => reaction.message_id,
+            _ => None,
+        };
+        for id in request.reply_to_message_id.into_iter().chain(reaction) {
+            let found = self.0.store.find_message(id).await?;
+            if found.is_none_or(|found| found.sender != request.sender || !caller.sees(&found.sender)) {
+                return Err(Error::NotFound { resource: "message", name: id.to_string() });
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(&self, accepted: Accepted) -> Answer {
+        // Just before the ACCEPTED event: a stream opened after it misses nothing about this message.
+        let cursor = Cursor { epoch: self.0.store.epoch(), position: accepted.position - 1 };
+        Answer {
+            message_id: accepted.message_id.to_string(),
+            status: i32::from(accepted.status as i16),
+            accept_time: Some(answer::timestamp(accepted.accept_at_ms)),
+            deduplicated: accepted.deduplicated,
+            cursor: cursor.to_string(),
+        }
+    }
+
+    async fn entry(
+        &self,
+        caller: &Caller,
+        now: Millis,
+        index: usize,
+        entry: proto::BatchSendEntry,
+    ) -> proto::BatchSendResult {
+        use proto::batch_send_entry::Entry;
+        use proto::batch_send_result::Result as Outcome;
+        let sent = match entry.entry {
+            Some(Entry::Message(request)) => {
+                let read = |violations: &mut Violations| convert::message(request, now, violations);
+                (format!("entries[{index}].message"), self.send(caller, now, read).await)
+            }
+            Some(Entry::Template(request)) => {
+                let read = |violations: &mut Violations| convert::template(request, now, violations);
+                (format!("entries[{index}].template"), self.send(caller, now, read).await)
+            }
+            None => {
+                let needed = Error::invalid("", Reason::Required, "one of message, template is needed");
+                (format!("entries[{index}]"), Err(needed))
+            }
+        };
+        let result = match sent {
+            (_, Ok(answer)) => Outcome::Accepted(answer.into()),
+            (path, Err(error)) => Outcome::Error(status::embedded(&below(error, &path).into())),
+        };
+        proto::BatchSendResult { result: Some(result) }
+    }
+
+    /// A message that the caller may know of.
+    async fn find(&self, caller: &Caller, id: &str) -> Result<crate::domain::message::Message, Error> {
+        let mut violations = Violations::default();
+        let parsed = violations.check("message_id", id.parse::<MessageId>());
+        violations.into_result()?;
+        let found = match parsed {
+            Some(id) => self.0.store.message(id).await?,
+            None => None,
+        };
+        found
+            .filter(|message| caller.sees(&message.request.sender))
+            .ok_or_else(|| Error::NotFound { resource: "message", name: id.to_owned() })
+    }
+}
+
+/// The same error with its fields' paths below an entry.
+fn below(error: Error, path: &str) -> Error {
+    match error {
+        Error::Invalid(inner) => {
+            let mut violations = Violations::default();
+            violations.nest(path, inner.into());
+            violations.into_error()
+        }
+        other => other,
+    }
+}
+
+/// The senders of a filter, cut to those that the caller may know of; one that it may not know of is not there.
+pub(super) fn visible_senders(
+    services: &Services,
+    caller: &Caller,
+    senders: Vec<SenderId>,
+) -> Result<Vec<SenderId>, Error> {
+    for sender in &senders {
+        if !caller.sees(sender) || services.senders.get(sender).is_none() {
+            return Err(Error::NotFound { resource: "sender", name: sender.to_string() });
+        }
+    }
+    Ok(if senders.is_empty() { caller.senders.clone() } else { senders })
+}
+
+#[tonic::async_trait]
+impl MessagingService for Messaging {
+    type DownloadMediaStream = tokio_stream::Empty<Result<proto::DownloadMediaResponse, Status>>;
+
+    async fn send_message(
+        &self,
+        request: Request<proto::SendMessageRequest>,
+    ) -> Result<Response<proto::SendMessageResponse>, Status> {
+        let caller = auth::caller(&request, Scope::Send)?;
+        let now = now_ms();
+        let request = request.into_inner();
+        let answer = self.send(&caller, now, |violations| convert::message(request, now, violations)).await?;
+        let id = answer.message_id.clone();
+        Ok(response(answer.into(), &id))
+    }
+
+    async fn send_template(
+        &self,
+        request: Request<proto::SendTemplateRequest>,
+    ) -> Result<Response<proto::SendTemplateResponse>, Status> {
+        let caller = auth::caller(&request, Scope::Send)?;
+        let now = now_ms();
+        let request = request.into_inner();
+        let answer = self.send(&caller, now, |violations| convert::template(request, now, violations)).await?;
+        let id = answer.message_id.clone();
+        Ok(response(answer.into(), &id))
+    }
+
+    async fn batch_send(
+        &self,
+        request: Request<proto::BatchSendRequest>,
+    ) -> Result<Response<proto::BatchSendResponse>, Status> {
+        let caller: Arc<Caller> = auth::caller(&request, Scope::Send)?;
+        let entries = request.into_inner().entries;
+        match entries.len() {
+            1..=BATCH_MAX => {}
+            0 => return Err(Error::invalid("entries", Reason::Required, "1 to 1,000 entries are needed").into()),
+            count => {
+                let description = format!("{count} entries; a batch has at most {BATCH_MAX}");
+                return Err(Error::invalid("entries", Reason::TooLong, description).into());
+            }
+        }
+        let now = now_ms();
+        // All at once, so that they share commits; each is queued when it is first polled, in their order.
+        let entries = entries.into_iter().enumerate().map(|(i, entry)| self.entry(&caller, now, i, entry));
+        Ok(Response::new(proto::BatchSendResponse { results: join_all(entries).await }))
+    }
+
+    async fn plan_send(
+        &self,
+        request: Request<proto::PlanSendRequest>,
+    ) -> Result<Response<proto::PlanSendResponse>, Status> {
+        auth::caller(&request, Scope::Send)?;
+        Err(Error::NotImplemented("PlanSend").into())
+    }
+
+    async fn get_message(
+        &self,
+        request: Request<proto::GetMessageRequest>,
+    ) -> Result<Response<proto::GetMessageResponse>, Status> {
+        let caller = auth::caller(&request, Scope::Read)?;
+        let message = self.find(&caller, &request.into_inner().message_id).await?;
+        let attempts = self.0.store.attempts(&message).await.map_err(Error::from)?;
+        Ok(Response::new(proto::GetMessageResponse {
+            message: Some(answer::message(&message)),
+            attempts: attempts.iter().map(answer::attempt).collect(),
+        }))
+    }
+
+    async fn list_messages(
+        &self,
+        request: Request<proto::ListMessagesRequest>,
+    ) -> Result<Response<proto::ListMessagesResponse>, Status> {
+        let caller = auth::caller(&request, Scope::Read)?;
+        let request = request.into_inner();
+        let mut violations = Violations::default();
+        let size = page_size(request.page_size, PAGE_DEFAULT, PAGE_MAX, &mut violations);
+        let before = page_token(&request.page_token, self.0.store.epoch(), &mut violations);
+        let senders = convert::sender_filter(request.senders, "senders", &mut violations);
+        let time = |time: Option<prost_types::Timestamp>, field: &str, violations: &mut Violations| {
+            let time = time?;
+            let millis = convert::millis(time).ok_or((Reason::Invalid, "not a time".to_owned()));
+            violations.check(field, millis)
+        };
+        let mut filter = MessageFilter {
+            statuses: statuses(&request.statuses, &mut violations),
+            peers: convert::peer_filter(request.peers, "peers", &mut violations),
+            labels: convert::label_filter(request.labels, "labels", &mut violations),
+            accept_from_ms: time(request.start_accept_time, "start_accept_time", &mut violations),
+            accept_before_ms: time(request.end_accept_time, "end_accept_time", &mut violations),
+            before,
+            senders: Vec::new(),
+        };
+        violations.into_result()?;
+        filter.senders = visible_senders(&self.0, &caller, senders)?;
+        let mut messages = self.0.store.messages(&filter, size + 1).await.map_err(Error::from)?;
+        let more = messages.len() as u64 > size;
+        messages.truncate(size as usize);
+        let next = messages.last().filter(|_| more).map(|last| last.seq);
+        let token = |seq: i64| Cursor { epoch: self.0.store.epoch(), position: seq }.to_string();
+        Ok(Response::new(proto::ListMessagesResponse {
+            messages: messages.iter().map(answer::message).collect(),
+            next_page_token: next.map(token).unwrap_or_default(),
+        }))
+    }
+
+    async fn cancel_message(
+        &self,
+        request: Request<proto::CancelMessageRequest>,
+    ) -> Result<Response<proto::CancelMessageResponse>, Status> {
+        let caller = auth::caller(&request, Scope::Send)?;
+        let id = request.into_inner().message_id;
+        let found = self.find(&caller, &id).await?;
+        match self.0.writer.cancel(found.id).await.map_err(Error::from)? {
+            Some(Ok(_)) => {}
+            Some(Err(status)) => return Err(not_cancellable(status).into()),
+            None => return Err(Error::NotFound { resource: "message", name: id }.into()),
+        }
+        let message = self.find(&caller, &id).await?;
+        Ok(Response::new(proto::CancelMessageResponse { message: Some(answer::message(&message)) }))
+    }
+
+    async fn download_media(
+        &self,
+        request: Request<proto::DownloadMediaRequest>,
+    ) -> Result<Response<Self::DownloadMediaStream>, Status> {
+        auth::caller(&request, Scope::Read)?;
+        Err(Error::NotImplemented("DownloadMedia").into())
+    }
+}
+
+fn not_cancellable(status: MessageStatus) -> Error {
+    Error::Precondition {
+        reason: "NOT_CANCELLABLE",
+        message: format!("the message is {}: only one that waits to be handed over can be cancelled", status.as_str()),
+        metadata: vec![("status", status.as_str().to_owned())],
+    }
+}
+
+fn statuses(numbers: &[i32], violations: &mut Violations) -> Vec<MessageStatus> {
+    let mut statuses = Vec::with_capacity(numbers.len());
+    for (i, number) in numbers.iter().enumerate() {
+        match i16::try_from(*number).ok().and_then(MessageStatus::from_number) {
+            Some(status) => statuses.push(status),
+            None => violations.add(format!("statuses[{i}]"), Reason::Invalid, format!("there is no status {number}")),
+        }
+    }
+    statuses
+}
+
+/// A page's size: the default for 0, cut to the most that there is.
+pub(super) fn page_size(given: i32, default: i32, most: i32, violations: &mut Violations) -> u64 {
+    match given {
+        0 => default as u64,
+        1.. => given.min(most) as u64,
+        _ => {
+            violations.add("page_size", Reason::Invalid, format!("a page has 1 to {most}; 0 means {default}"));
+            default as u64
+        }
+    }
+}
+
+/// Where a page goes on.
+fn page_token(token: &str, epoch: i64, violations: &mut Violations) -> Option<i64> {
+    if token.is_empty() {
+        return None;
+    }
+    let cursor = token.parse::<Cursor>().ok().filter(|cursor| cursor.epoch == epoch);
+    let cursor = cursor.ok_or((Reason::Invalid, "not a page token of this list".to_owned()));
+    violations.check("page_token", cursor).map(|cursor| cursor.position)
+}

@@ -1,0 +1,204 @@
+//! Senders into the domain and out of it.
+
+use crate::domain::sender::{Limits, SenderState};
+use crate::domain::{Millis, Sender, SenderId};
+use crate::error::{Error, Reason, Violations};
+use crate::proto;
+use crate::provider::AnySettings;
+use crate::senders::Account;
+
+use super::answer;
+
+/// Messages in flight of one sender, at most.
+const IN_FLIGHT_MAX: i32 = 10_000;
+
+/// A sender for an answer: without secrets.
+pub(super) fn answer_sender(account: &Account) -> proto::Sender {
+    let sender = &account.sender;
+    let limits = sender.limits;
+    let state = match sender.state {
+        SenderState::Active => proto::SenderState::Active,
+        SenderState::Paused => proto::SenderState::Paused,
+    };
+    proto::Sender {
+        sender: sender.id.to_string(),
+        display_name: sender.display_name.clone(),
+        phone_number: sender.phone_number.clone(),
+        state: state as i32,
+        limits: (limits != Limits::default())
+            .then(|| proto::SenderLimits { in_flight: limits.in_flight.map(|most| most as i32), ..Default::default() }),
+        default_language_code: sender.default_language_code.clone(),
+        webhook_url: account.webhook_url.to_string(),
+        provider: sender.provider.to_owned(),
+        create_time: Some(answer::timestamp(sender.create_at_ms)),
+        update_time: Some(answer::timestamp(sender.update_at_ms)),
+        stored_secrets: account.settings.stored_secrets(),
+        config: Some(account.settings.to_proto()),
+        ..Default::default()
+    }
+}
+
+/// Fields of a sender that this version does not carry out.
+fn refuse_what_is_not_there(sender: &proto::Sender) -> Result<(), Error> {
+    if !sender.incoming_callback_url.is_empty() {
+        return Err(Error::NotImplemented("sender.incoming_callback_url"));
+    }
+    if !sender.callback_secret.is_empty() {
+        return Err(Error::NotImplemented("sender.callback_secret"));
+    }
+    let limits = sender.limits.unwrap_or_default();
+    if limits.messages_per_second.is_some() || limits.contact_interval.is_some() || limits.contact_burst.is_some() {
+        return Err(Error::NotImplemented("sender.limits other than in_flight"));
+    }
+    Ok(())
+}
+
+/// Reads a new sender.
+///
+/// # Errors
+/// All violations; what this version does not carry out.
+pub(super) fn new_sender(proto: proto::Sender, now: Millis) -> Result<(Sender, AnySettings), Error> {
+    refuse_what_is_not_there(&proto)?;
+    let mut violations = Violations::default();
+    let id = violations.check("sender.sender", proto.sender.parse::<SenderId>());
+    let state = state(proto.state, &mut violations);
+    let limits = limits(proto.limits, &mut violations);
+    plain_texts(&proto, &mut violations);
+    let settings = match proto.config {
+        Some(config) => Some(
+            AnySettings::from_proto(config)
+                .ok_or(Error::NotImplemented("this provider (docs list those that there are)"))?,
+        ),
+        None => {
+            violations.add("sender.config", Reason::Required, "a provider's config is needed: sandbox, devino, …");
+            None
+        }
+    };
+    if let Some(settings) = &settings {
+        check_settings(settings, &mut violations);
+    }
+    violations.into_result()?;
+    let (Some(id), Some(settings)) = (id, settings) else { unreachable!("without violations both are there") };
+    let sender = Sender {
+        id,
+        provider: settings.provider(),
+        display_name: proto.display_name,
+        phone_number: proto.phone_number,
+        state,
+        limits,
+        default_language_code: proto.default_language_code,
+        create_at_ms: now,
+        update_at_ms: now,
+    };
+    Ok((sender, settings))
+}
+
+fn check_settings(settings: &AnySettings, violations: &mut Violations) {
+    let mut inner = Violations::default();
+    settings.check(&mut inner);
+    violations.nest(&format!("sender.{}", settings.provider()), inner);
+}
+
+fn state(number: i32, violations: &mut Violations) -> SenderState {
+    match proto::SenderState::try_from(number) {
+        Ok(proto::SenderState::Unspecified | proto::SenderState::Active) => SenderState::Active,
+        Ok(proto::SenderState::Paused) => SenderState::Paused,
+        Err(_) => {
+            violations.add("sender.state", Reason::Invalid, "a state is ACTIVE or PAUSED");
+            SenderState::Active
+        }
+    }
+}
+
+fn limits(limits: Option<proto::SenderLimits>, violations: &mut Violations) -> Limits {
+    let in_flight = limits.and_then(|limits| limits.in_flight);
+    match in_flight {
+        None => Limits::default(),
+        Some(most @ 1..=IN_FLIGHT_MAX) => Limits { in_flight: Some(most as u32) },
+        Some(_) => {
+            violations.add("sender.limits.in_flight", Reason::Invalid, format!("1 to {IN_FLIGHT_MAX}"));
+            Limits::default()
+        }
+    }
+}
+
+fn plain_texts(sender: &proto::Sender, violations: &mut Violations) {
+    let texts = [
+        ("sender.display_name", &sender.display_name),
+        ("sender.phone_number", &sender.phone_number),
+        ("sender.default_language_code", &sender.default_language_code),
+    ];
+    for (field, value) in texts {
+        if value.chars().count() > 256 {
+            violations.add(field, Reason::TooLong, "at most 256 characters");
+        }
+        if value.chars().any(char::is_control) {
+            violations.add(field, Reason::Invalid, "no control characters");
+        }
+    }
+}
+
+/// The top-level fields that an update may name.
+const UPDATABLE: &[&str] = &["display_name", "phone_number", "state", "limits", "default_language_code"];
+
+/// A sender with an update laid over it. An empty mask takes every field that has a value; a mask that names a field takes
+/// it as it is, also when it is empty. A secret that is not given stays.
+///
+/// # Errors
+/// All violations; what this version does not carry out.
+pub(super) fn updated(
+    account: &Account,
+    update: proto::Sender,
+    mask: &[String],
+    now: Millis,
+) -> Result<(Sender, AnySettings), Error> {
+    refuse_what_is_not_there(&update)?;
+    let mut violations = Violations::default();
+    let provider = account.sender.provider;
+    for path in mask {
+        let top = path.split('.').next().unwrap_or_default();
+        if path != "*" && top != provider && !UPDATABLE.contains(&top) {
+            let description = format!("{path:?} is no field that can be changed: {}, {provider}", UPDATABLE.join(", "));
+            violations.add("update_mask", Reason::Invalid, description);
+        }
+    }
+    let named = |field: &str, has_value: bool| match mask {
+        [] => has_value,
+        paths => paths.iter().any(|path| path == "*" || path.split('.').next() == Some(field)),
+    };
+    plain_texts(&update, &mut violations);
+    let mut sender = account.sender.clone();
+    sender.update_at_ms = now.max(sender.update_at_ms + 1);
+    if named("state", update.state != 0) {
+        sender.state = state(update.state, &mut violations);
+    }
+    if named("limits", update.limits.is_some()) {
+        sender.limits = limits(update.limits, &mut violations);
+    }
+    if named("display_name", !update.display_name.is_empty()) {
+        sender.display_name = update.display_name;
+    }
+    if named("phone_number", !update.phone_number.is_empty()) {
+        sender.phone_number = update.phone_number;
+    }
+    if named("default_language_code", !update.default_language_code.is_empty()) {
+        sender.default_language_code = update.default_language_code;
+    }
+    let mut settings = account.settings.clone();
+    if let Some(config) = update.config.filter(|_| named(provider, true)) {
+        let new = AnySettings::from_proto(config).filter(|new| new.provider() == provider);
+        match new {
+            Some(mut new) => {
+                new.inherit(&settings);
+                check_settings(&new, &mut violations);
+                settings = new;
+            }
+            None => {
+                let description = format!("the provider cannot be changed; this sender's is {provider}");
+                violations.add("sender.config", Reason::Invalid, description);
+            }
+        }
+    }
+    violations.into_result()?;
+    Ok((sender, settings))
+}

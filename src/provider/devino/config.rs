@@ -1,0 +1,222 @@
+//! Settings of a Devino sender.
+
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use super::wire;
+use crate::error::{Reason, Violations};
+use crate::proto::{DevinoApi, DevinoConfig};
+use crate::provider::{Secret, Settings};
+
+/// What the operator gave. Serialised only to be sealed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Config {
+    /// Where the API is; below it, the paths of the documentation.
+    pub base_url: String,
+    /// The key, as issued.
+    pub api_key: Secret,
+    /// The sender's name at Devino.
+    pub from: String,
+    /// Which API.
+    #[serde(default)]
+    pub api: Api,
+    /// What a webhook must carry, since Devino signs nothing.
+    pub webhook_token: Secret,
+}
+
+/// Devino's APIs for WhatsApp.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Api {
+    /// `POST /whatsapp/messages`.
+    #[default]
+    Classic,
+    /// `POST /whatsapp/v2/messages`: part of the contract, not carried out.
+    Direct,
+    /// A number that this version has no word for.
+    Unknown,
+}
+
+impl Settings for Config {
+    type Proto = DevinoConfig;
+
+    fn from_proto(proto: DevinoConfig) -> Self {
+        let api = match DevinoApi::try_from(proto.api) {
+            Ok(DevinoApi::Unspecified | DevinoApi::Classic) => Api::Classic,
+            Ok(DevinoApi::Direct) => Api::Direct,
+            Err(_) => Api::Unknown,
+        };
+        let base_url = match proto.base_url.trim() {
+            "" => wire::BASE_URL.to_owned(),
+            given => given.to_owned(),
+        };
+        Self {
+            base_url,
+            api_key: proto.api_key.into(),
+            from: proto.from,
+            api,
+            webhook_token: proto.webhook_token.into(),
+        }
+    }
+
+    fn to_proto(&self) -> DevinoConfig {
+        let api = match self.api {
+            Api::Classic => DevinoApi::Classic,
+            Api::Direct => DevinoApi::Direct,
+            Api::Unknown => DevinoApi::Unspecified,
+        };
+        DevinoConfig {
+            base_url: self.base_url.clone(),
+            api_key: String::new(),
+            from: self.from.clone(),
+            api: api.into(),
+            webhook_token: String::new(),
+        }
+    }
+
+    fn stored_secrets(&self) -> Vec<&'static str> {
+        let secrets = [("api_key", &self.api_key), ("webhook_token", &self.webhook_token)];
+        secrets.into_iter().filter(|(_, secret)| !secret.is_empty()).map(|(field, _)| field).collect()
+    }
+
+    fn inherit(&mut self, stored: &Self) {
+        self.api_key.inherit(&stored.api_key);
+        self.webhook_token.inherit(&stored.webhook_token);
+    }
+
+    fn check(&self, violations: &mut Violations) {
+        violations.check("base_url", base(&self.base_url));
+        let key = self.api_key.expose();
+        if key.is_empty() {
+            violations.add("api_key", Reason::Required, "the API key, as Devino issued it");
+        } else if !key.bytes().all(|b| matches!(b, b' '..=b'~')) || key.trim() != key {
+            // It goes into a header, and a line break that came along with it would make each request fail.
+            violations.add(
+                "api_key",
+                Reason::Invalid,
+                "a key has printable ASCII characters only, and no blanks around it",
+            );
+        }
+        if self.from.trim().is_empty() {
+            violations.add("from", Reason::Required, "the sender's name at Devino");
+        }
+        match self.api {
+            Api::Classic => {}
+            Api::Direct => {
+                violations.add("api", Reason::NotSupported, "DIRECT is not carried out by this version; CLASSIC is")
+            }
+            Api::Unknown => violations.add("api", Reason::Invalid, "CLASSIC, or nothing"),
+        }
+        if self.webhook_token.is_empty() {
+            let description =
+                "a random token: Devino signs nothing, so webhooks are known by the token in their address";
+            violations.add("webhook_token", Reason::Required, description);
+        }
+    }
+}
+
+/// The address that paths are put behind.
+pub(super) fn base(given: &str) -> Result<Url, (Reason, String)> {
+    let invalid = |why: &str| (Reason::Invalid, format!("{why}; the default is {}", wire::BASE_URL));
+    let url = Url::parse(given).map_err(|error| invalid(&format!("not an address: {error}")))?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err(invalid("not an http or https address"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(invalid("credentials do not belong into the address"));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(invalid("an address with a query has no paths below it"));
+    }
+    Ok(url)
+}
+
+/// A path below the base, which may itself have one.
+pub(super) fn below(base: &Url, path: &str) -> Url {
+    let mut url = base.clone();
+    if let Ok(mut segments) = url.path_segments_mut() {
+        segments.pop_if_empty().extend(path.split('/'));
+    }
+    url
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proto() -> DevinoConfig {
+        DevinoConfig {
+            base_url: String::new(),
+            api_key: "key-0f0e0d0c".into(),
+            from: "AcmeCare".into(),
+            api: 0,
+            webhook_token: "token-9f2c".into(),
+        }
+    }
+
+    fn violations(proto: DevinoConfig) -> Vec<(String, Reason)> {
+        let mut violations = Violations::default();
+        Config::from_proto(proto).check(&mut violations);
+        violations.into_vec().into_iter().map(|v| (v.field, v.reason)).collect()
+    }
+
+    #[test]
+    fn good_settings_pass_and_have_defaults() {
+        assert_eq!(violations(proto()), []);
+        let answered = Config::from_proto(proto()).to_proto();
+        assert_eq!(answered.base_url, "https://api.devino.online");
+        assert_eq!(answered.api, i32::from(DevinoApi::Classic));
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_named_at_once() {
+        let wrong = DevinoConfig { base_url: "ftp://x".into(), api: DevinoApi::Direct.into(), ..Default::default() };
+        let named = [
+            ("base_url", Reason::Invalid),
+            ("api_key", Reason::Required),
+            ("from", Reason::Required),
+            ("api", Reason::NotSupported),
+            ("webhook_token", Reason::Required),
+        ];
+        assert_eq!(violations(wrong), named.map(|(field, reason)| (field.to_owned(), reason)));
+    }
+
+    #[test]
+    fn addresses_and_keys_that_could_not_work_are_refused() {
+        for base_url in
+            ["x", "https://", "https://user@h", "https://:pw@h", "https://h/?a=b", "https://h/#a", "data:,x"]
+        {
+            let wrong = DevinoConfig { base_url: base_url.into(), ..proto() };
+            assert_eq!(violations(wrong), [("base_url".to_owned(), Reason::Invalid)], "{base_url}");
+        }
+        for api_key in ["key\n", " key", "schlüssel"] {
+            let wrong = DevinoConfig { api_key: api_key.into(), ..proto() };
+            assert_eq!(violations(wrong), [("api_key".to_owned(), Reason::Invalid)], "{api_key:?}");
+        }
+        assert_eq!(violations(DevinoConfig { api: 77, ..proto() }), [("api".to_owned(), Reason::Invalid)]);
+    }
+
+    #[test]
+    fn paths_go_below_any_base() {
+        for (base, joined) in [
+            ("https://api.devino.online", "https://api.devino.online/whatsapp/messages"),
+            ("https://api.devino.online/", "https://api.devino.online/whatsapp/messages"),
+            ("http://127.0.0.1:9000/devino", "http://127.0.0.1:9000/devino/whatsapp/messages"),
+            ("http://127.0.0.1:9000/devino/", "http://127.0.0.1:9000/devino/whatsapp/messages"),
+        ] {
+            assert_eq!(below(&Url::parse(base).unwrap(), wire::SEND_PATH).as_str(), joined);
+        }
+    }
+
+    #[test]
+    fn secrets_are_neither_shown_nor_answered_but_inherited() {
+        let stored = Config::from_proto(proto());
+        let shown = format!("{stored:?}");
+        assert!(!shown.contains("key-0f0e0d0c") && !shown.contains("token-9f2c"), "{shown}");
+        let answered = stored.to_proto();
+        assert_eq!((answered.api_key.as_str(), answered.webhook_token.as_str()), ("", ""));
+        let mut updated = Config::from_proto(answered);
+        updated.inherit(&stored);
+        assert!(updated.api_key.matches("key-0f0e0d0c") && updated.webhook_token.matches("token-9f2c"));
+    }
+}

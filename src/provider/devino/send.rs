@@ -1,0 +1,324 @@
+//! Handing messages over: one POST for all of them, and what its answer means for each.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::{Method, StatusCode};
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value};
+
+use super::errors::{self, Given, Place};
+use super::{Adapter, config, wire};
+use crate::domain::content::{Content, Media, MediaKind, MediaSource, Template};
+use crate::domain::message::Exchange;
+use crate::domain::{DeliveryError, ErrorReason};
+use crate::provider::capabilities::mime_essence;
+use crate::provider::http::{Call, CallError, HttpAnswer};
+use crate::provider::{Answer, Outgoing, Receipt, SendError};
+
+/// One message as Devino takes it.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Item<'a> {
+    from: &'a str,
+    to: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    text: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    validity: Option<u64>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    content_url: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    content_name: &'a str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    content_type: String,
+    callback_url: &'a str,
+    callback_data: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    template_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    template_params: Option<Parameters<'a>>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    language_code: String,
+}
+
+/// `{"1": "Ana", "2": "A-1001"}`: positions as keys, in their order.
+#[derive(Debug)]
+pub(super) struct Parameters<'a>(Vec<(&'a str, &'a str)>);
+
+impl Serialize for Parameters<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().copied())
+    }
+}
+
+#[derive(Serialize)]
+struct Request<'a> {
+    messages: &'a [Item<'a>],
+}
+
+/// What a request of several came to, when it was not one outcome each.
+enum Verdict {
+    /// One per message, in order.
+    Each(Vec<Result<Receipt, SendError>>),
+    /// The same for all.
+    All(Result<Receipt, SendError>),
+    /// Too large as a whole, but perhaps not in halves; with what it comes to when it cannot be halved.
+    Split(SendError),
+}
+
+impl Adapter {
+    /// One request for all messages; several only when Devino finds it too large, since then it took none of it.
+    pub(super) async fn hand_over(&self, messages: &[Outgoing]) -> Vec<Answer> {
+        let mut answers: Vec<Option<Answer>> = Vec::with_capacity(messages.len());
+        let mut items = Vec::with_capacity(messages.len());
+        let mut places = Vec::with_capacity(messages.len());
+        for (place, message) in messages.iter().enumerate() {
+            match self.item(message) {
+                Ok(item) => {
+                    items.push(item);
+                    places.push(place);
+                    answers.push(None);
+                }
+                Err(error) => answers.push(Some(Answer { outcome: Err(error), exchange: None })),
+            }
+        }
+        // A stack with the first part on top: messages reach Devino in the order they were given.
+        let mut parts: Vec<Range<usize>> = std::iter::once(0..items.len()).collect();
+        while let Some(part) = parts.pop() {
+            if part.is_empty() {
+                continue;
+            }
+            let (verdict, exchange) = self.post(&items[part.clone()]).await;
+            let outcomes = match verdict {
+                Verdict::Split(_) if part.len() > 1 => {
+                    let middle = part.start + part.len() / 2;
+                    parts.push(middle..part.end);
+                    parts.push(part.start..middle);
+                    continue;
+                }
+                Verdict::Split(error) => vec![Err(error)],
+                Verdict::All(outcome) => vec![outcome; part.len()],
+                Verdict::Each(outcomes) => outcomes,
+            };
+            for (place, outcome) in places[part].iter().zip(outcomes) {
+                answers[*place] = Some(Answer { outcome, exchange: exchange.clone() });
+            }
+        }
+        let unanswered = || Answer { outcome: Err(in_doubt("no outcome was found for it")), exchange: None };
+        answers.into_iter().map(|answer| answer.unwrap_or_else(unanswered)).collect()
+    }
+
+    async fn post(&self, items: &[Item<'_>]) -> (Verdict, Option<Arc<Exchange>>) {
+        let Some(base) = &self.base else {
+            let error =
+                DeliveryError::ours(ErrorReason::InvalidSender, "the sender's base_url is not an address", false);
+            return (Verdict::All(Err(SendError::Refused(error))), None);
+        };
+        let body = match serde_json::to_vec(&Request { messages: items }) {
+            Ok(body) => body,
+            Err(error) => {
+                let error = DeliveryError::ours(ErrorReason::InvalidRequest, error.to_string(), false);
+                return (Verdict::All(Err(SendError::Refused(error))), None);
+            }
+        };
+        // Devino's descriptions could quote what they speak of.
+        let mut redact = self.secrets();
+        redact.extend(items.iter().map(|item| item.to));
+        redact.extend(items.iter().map(|item| item.text).filter(|text| text.len() >= QUOTABLE));
+        let call = Call {
+            method: Method::POST,
+            url: config::below(base, wire::SEND_PATH),
+            headers: vec![self.authorization(), ("accept", "application/json".into())],
+            body,
+            redact,
+        };
+        let called = self.http.call(call).await;
+        let verdict = match called.result {
+            Ok(answer) => judge(&answer, items.len()),
+            Err(CallError::NotWritten(why)) => {
+                let error = DeliveryError::ours(ErrorReason::ProviderUnavailable, why, true);
+                Verdict::All(Err(not_taken(error, None, None)))
+            }
+            Err(CallError::NoAnswer(why)) => Verdict::All(Err(in_doubt(why))),
+        };
+        (verdict, Some(called.exchange))
+    }
+
+    /// The message in Devino's form. Lengths were judged at the door, and Devino judges them again; what has no form
+    /// at all is refused here, rather than sent in part.
+    pub(super) fn item<'a>(&'a self, message: &'a Outgoing) -> Result<Item<'a>, SendError> {
+        let mut item = Item {
+            from: &self.config.from,
+            to: &message.to.digits,
+            callback_url: self.callback_url.expose(),
+            callback_data: message.message_id.to_string(),
+            ..Item::default()
+        };
+        if message.reply_to.is_some() {
+            return Err(not_supported("quotes"));
+        }
+        match &message.content {
+            Content::Text(text) => item.text = &text.body,
+            Content::Media(media) => fill_media(&mut item, media)?,
+            Content::Template(template) => fill_template(&mut item, template, message.validity)?,
+            other => return Err(not_supported(other.kind())),
+        }
+        Ok(item)
+    }
+}
+
+/// Texts shorter than this are not looked for in answers: words like "to" stand there for themselves.
+const QUOTABLE: usize = 8;
+
+fn fill_media<'a>(item: &mut Item<'a>, media: &'a Media) -> Result<(), SendError> {
+    let MediaSource::Url(url) = &media.source else { return Err(not_supported("media by id")) };
+    let silent = matches!(media.kind, MediaKind::Audio | MediaKind::Voice);
+    if media.kind == MediaKind::Sticker || silent && !media.caption.is_empty() {
+        return Err(not_supported(if silent { "captions of sound" } else { "stickers" }));
+    }
+    item.content_url = url;
+    item.content_name = &media.file_name;
+    item.text = &media.caption;
+    let essence = mime_essence(&media.mime_type);
+    item.content_type = match essence.as_str() {
+        "" if media.file_name.is_empty() => wire::guessed_type(media.kind, url).to_owned(),
+        "" => wire::guessed_type(media.kind, &media.file_name).to_owned(),
+        essence => wire::spelled_right(essence).to_owned(),
+    };
+    Ok(())
+}
+
+fn fill_template<'a>(item: &mut Item<'a>, template: &'a Template, validity: Option<Duration>) -> Result<(), SendError> {
+    if template.header.is_some() || !template.buttons.is_empty() {
+        return Err(not_supported("template headers and buttons"));
+    }
+    item.template_id = &template.template;
+    item.language_code = wire::language_code(&template.language_code);
+    let parameters = template.ordered_parameters();
+    item.template_params = (!parameters.is_empty()).then_some(Parameters(parameters));
+    item.validity = validity.map(|v| v.as_secs()).filter(|seconds| *seconds == wire::TEMPLATE_VALIDITY_S);
+    Ok(())
+}
+
+/// What an answer means. `result` is believed whatever the HTTP status, which Devino does not document.
+fn judge(answer: &HttpAnswer, sent: usize) -> Verdict {
+    let results = read(&answer.body);
+    // An empty list under a failing status says no more than the status does.
+    match results {
+        Some(results) if answer.status.is_success() || !results.is_empty() => judge_results(&results, sent),
+        _ if answer.status.is_success() => {
+            Verdict::All(Err(in_doubt(format!("HTTP {} without a result that can be read", answer.status.as_u16()))))
+        }
+        _ => judge_status(answer),
+    }
+}
+
+fn read(body: &[u8]) -> Option<Vec<Value>> {
+    match serde_json::from_slice::<Map<String, Value>>(body).ok()?.remove("result")? {
+        Value::Array(results) => Some(results),
+        _ => None,
+    }
+}
+
+fn judge_results(results: &[Value], sent: usize) -> Verdict {
+    if let [only] = results
+        && let Some(reasons) = whole_request(only)
+    {
+        let error = errors::rejection(&reasons, text(only, "description"));
+        return match reasons.iter().any(|given| given.key == errors::TOO_MANY) {
+            true => Verdict::Split(error),
+            false => Verdict::All(Err(error)),
+        };
+    }
+    if results.len() != sent {
+        let detail = format!("{} results to {sent} messages", results.len());
+        return Verdict::All(Err(in_doubt(detail)));
+    }
+    Verdict::Each(results.iter().map(judge_result).collect())
+}
+
+/// The reasons of a result that speaks of the request as a whole.
+fn whole_request(result: &Value) -> Option<Vec<Given>> {
+    let reasons = reasons(result);
+    let whole = !text(result, "code").eq_ignore_ascii_case("OK")
+        && reasons.iter().any(|given| Place::of(&given.reference) == Place::Request);
+    whole.then_some(reasons)
+}
+
+fn judge_result(result: &Value) -> Result<Receipt, SendError> {
+    let id = wire::id_of(result.get("messageId"));
+    let code = text(result, "code").trim();
+    if code.eq_ignore_ascii_case("OK") {
+        return Ok(Receipt { provider_message_id: id });
+    }
+    let reasons = reasons(result);
+    let rejected = code.eq_ignore_ascii_case("REJECTED");
+    // A word that is not documented is a no when it comes with reasons and without an id; else nobody knows.
+    match rejected || id.is_none() && !reasons.is_empty() {
+        true => {
+            let description = text(result, "description");
+            let description = if rejected { description.to_owned() } else { format!("{code}: {description}") };
+            Err(errors::rejection(&reasons, &description))
+        }
+        false => Err(in_doubt(format!("a result with code {:?}", code.chars().take(50).collect::<String>()))),
+    }
+}
+
+/// `reasons`: an array of objects, one object, or words alone, as pages of the same family have it.
+fn reasons(result: &Value) -> Vec<Given> {
+    let one = |value: &Value| match value {
+        Value::String(key) => Some(Given { key: key.clone(), reference: String::new() }),
+        Value::Object(_) => {
+            Some(Given { key: text(value, "key").to_owned(), reference: text(value, "ref").to_owned() })
+        }
+        _ => None,
+    };
+    match result.get("reasons") {
+        Some(Value::Array(list)) => list.iter().filter_map(one).collect(),
+        Some(value) => one(value).into_iter().collect(),
+        None => Vec::new(),
+    }
+}
+
+fn text<'a>(value: &'a Value, member: &str) -> &'a str {
+    value.get(member).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// [assumed], all of it: no HTTP status is documented.
+fn judge_status(answer: &HttpAnswer) -> Verdict {
+    let said = serde_json::from_slice::<Value>(&answer.body).unwrap_or_default();
+    let error = |reason, retryable| DeliveryError {
+        reason,
+        provider_code: format!("HTTP {}", answer.status.as_u16()),
+        provider_message: text(&said, "description").to_owned(),
+        retryable,
+    };
+    let refused = |reason, retryable| Verdict::All(Err(SendError::Refused(error(reason, retryable))));
+    match answer.status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => refused(ErrorReason::SenderUnauthorized, false),
+        StatusCode::PAYMENT_REQUIRED => refused(ErrorReason::Billing, true),
+        StatusCode::PAYLOAD_TOO_LARGE => Verdict::Split(SendError::Refused(error(ErrorReason::ContentTooLong, false))),
+        StatusCode::TOO_MANY_REQUESTS => {
+            Verdict::All(Err(not_taken(error(ErrorReason::RateLimited, true), answer.retry_after, None)))
+        }
+        // A proxy that waited in vain cannot know what stands behind it.
+        StatusCode::REQUEST_TIMEOUT => Verdict::All(Err(in_doubt("HTTP 408"))),
+        status if status.is_server_error() => Verdict::All(Err(in_doubt(format!("HTTP {}", status.as_u16())))),
+        _ => refused(ErrorReason::InvalidRequest, false),
+    }
+}
+
+fn in_doubt(detail: impl Into<String>) -> SendError {
+    SendError::InDoubt { detail: detail.into() }
+}
+
+fn not_taken(error: DeliveryError, retry_after: Option<Duration>, retries: Option<u32>) -> SendError {
+    SendError::NotTaken { error, retry_after, retries }
+}
+
+fn not_supported(what: &str) -> SendError {
+    let words = format!("provider devino carries no {what}");
+    SendError::Refused(DeliveryError::ours(ErrorReason::NotSupported, words, false))
+}

@@ -1,0 +1,200 @@
+//! What Devino tells us: statuses of our messages, and what people wrote. Pure functions of bytes.
+
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::errors::{self, FailingWord};
+use super::{cards, wire};
+use crate::domain::content::{IncomingMedia, Location, MediaKind, MediaSource, Text};
+use crate::domain::event::ClientInfo;
+use crate::domain::{Contact, IncomingContent, MessageStatus, Millis};
+use crate::provider::capabilities::mime_essence;
+use crate::provider::{Forged, IncomingReport, Report, Secret, StatusReport, Unreadable, Webhook, plausible_time};
+
+/// Devino signs nothing: whoever knows the token is Devino. It may come in the query (as we give it to Devino), in the
+/// path or in a header (for those who can set one but no query).
+pub(super) fn verify(token: &Secret, webhook: &Webhook) -> Result<(), Forged> {
+    let given = [webhook.query("token"), webhook.path_token.as_deref(), webhook.header("x-webhook-token")];
+    match given.iter().flatten().any(|given| token.matches(given)) {
+        true => Ok(()),
+        false if given.iter().all(Option::is_none) => Err(Forged("the webhook carries no token")),
+        false => Err(Forged("the webhook's token is not this sender's")),
+    }
+}
+
+/// Reads a webhook: an array or a single object, statuses and incoming messages alike, each item on its own.
+pub(super) fn parse(webhook: &Webhook) -> Vec<Result<Report, Unreadable>> {
+    let items = match items(&webhook.body) {
+        Ok(items) => items,
+        Err(why) => return vec![Err(Unreadable { index: 0, why })],
+    };
+    let read =
+        |(index, raw): (usize, &RawValue)| item(raw, webhook.receive_at_ms).map_err(|why| Unreadable { index, why });
+    items.into_iter().enumerate().map(read).collect()
+}
+
+/// The items as they came, each of them valid JSON.
+fn items(body: &[u8]) -> Result<Vec<&RawValue>, String> {
+    // serde_json's own words would quote nothing but positions and expectations, so they may be shown.
+    let not_json = |error: serde_json::Error| format!("not JSON: {error}");
+    let whole: &RawValue = serde_json::from_slice(body).map_err(not_json)?;
+    match whole.get().starts_with('[') {
+        true => serde_json::from_str(whole.get()).map_err(not_json),
+        false => Ok(vec![whole]),
+    }
+}
+
+fn item(raw: &RawValue, receive_at_ms: Millis) -> Result<Report, String> {
+    // The item is JSON, but may nest too deep or hold half a character.
+    let item: Value = serde_json::from_str(raw.get()).map_err(|error| format!("cannot be read: {error}"))?;
+    let Value::Object(item) = item else { return Err("not an object".into()) };
+    let has = |member: &str| item.get(member).is_some_and(|value| !value.is_null());
+    if has("incomingMessageId") || (has("from") && has("to") && !has("status")) {
+        Ok(Report::Incoming(incoming(&item, raw, receive_at_ms)))
+    } else if has("status") || has("messageId") {
+        status(&item, receive_at_ms).map(Report::Status)
+    } else {
+        Err("neither a status nor an incoming message".into())
+    }
+}
+
+/// What a status word means.
+enum Word {
+    Is(MessageStatus),
+    Fails(FailingWord),
+}
+
+/// [docs] DELIVERED; the others are words of sibling and older APIs of Devino. Case does not matter.
+fn word(given: &str) -> Option<Word> {
+    Some(match given.trim().to_ascii_uppercase().as_str() {
+        "ENQUEUED" | "SENT" => Word::Is(MessageStatus::Sent),
+        "DELIVERED" => Word::Is(MessageStatus::Delivered),
+        "READ" | "VIEWED" | "OPENED" | "SEEN" => Word::Is(MessageStatus::Read),
+        // Whoever opened a link has read it.
+        "VISITED" | "CLICKED" => Word::Is(MessageStatus::Read),
+        "UNDELIVERED" | "UNDELIVED" | "FAILED" | "REJECTED" => Word::Fails(FailingWord::Failed),
+        "VP_EXPIRED" | "EXPIRED" => Word::Fails(FailingWord::Expired),
+        "CANCELLED" | "CANCELED" => Word::Fails(FailingWord::Cancelled),
+        _ => return None,
+    })
+}
+
+fn status(item: &Map<String, Value>, receive_at_ms: Millis) -> Result<StatusReport, String> {
+    let provider_status = text(item, "status").ok_or("a status item without a status")?;
+    // The echo of `callbackData`: ours, when it reads as an id of ours.
+    let message_id = text(item, "options").and_then(|options| options.trim().parse().ok());
+    let provider_message_id = wire::id_of(item.get("messageId"));
+    if message_id.is_none() && provider_message_id.is_none() {
+        return Err("a status that names no message".into());
+    }
+    let code =
+        text(item, "errorCode").map(|code| code.trim().to_owned()).filter(|code| code != "0").unwrap_or_default();
+    let (status, error) = match word(&provider_status) {
+        // A code beside a positive word is no failure.
+        Some(Word::Is(status)) => (Some(status), None),
+        Some(Word::Fails(word)) => {
+            let (status, error) = errors::failure(word, &provider_status, &code);
+            (Some(status), Some(error))
+        }
+        None => (None, None),
+    };
+    let client = |member: &str| text(item, member).unwrap_or_default();
+    let client_info =
+        ClientInfo { ip: client("ip"), browser: client("browser"), os: client("os"), user_agent: client("userAgent") };
+    Ok(StatusReport {
+        message_id,
+        provider_message_id,
+        status,
+        provider_status,
+        occur_at_ms: time(item, receive_at_ms),
+        error,
+        pricing: None,
+        client_info: (client_info != ClientInfo::default()).then_some(client_info),
+    })
+}
+
+fn incoming(item: &Map<String, Value>, raw: &RawValue, receive_at_ms: Millis) -> IncomingReport {
+    IncomingReport {
+        provider_message_id: wire::id_of(item.get("incomingMessageId")),
+        occur_at_ms: time(item, receive_at_ms),
+        // A message of nobody cannot be answered, but is no reason to lose it.
+        contact: text(item, "from").map(Contact::of_phone).unwrap_or_default(),
+        profile_name: text(item, "profileName").unwrap_or_default(),
+        content: content(item, raw),
+        reply_to: None,
+    }
+}
+
+/// There is no type: what is there tells. [assumed] contacts before places before files before text.
+fn content(item: &Map<String, Value>, raw: &RawValue) -> IncomingContent {
+    let cards = item.get("whatsAppContacts").map(cards::read).unwrap_or_default();
+    if !cards.is_empty() {
+        return IncomingContent::ContactCards(cards);
+    }
+    if let Some(location) = item.get("whatsAppGeoLocation").and_then(location) {
+        return IncomingContent::Location(location);
+    }
+    let body = text(item, "text");
+    if let Some(url) = text(item, "contentUrl") {
+        let mime_type = text(item, "contentType").unwrap_or_default();
+        return IncomingContent::Media(IncomingMedia {
+            kind: media_kind(&mime_type),
+            source: MediaSource::Url(url),
+            mime_type,
+            file_name: text(item, "contentName").unwrap_or_default(),
+            caption: body.unwrap_or_default(),
+        });
+    }
+    match body {
+        Some(body) => IncomingContent::Text(Text { body, preview_url: false }),
+        None => IncomingContent::Unsupported { r#type: String::new(), raw: raw.get().to_owned() },
+    }
+}
+
+/// [assumed] By the MIME type alone; a recording is what WhatsApp records: Ogg with Opus.
+fn media_kind(mime_type: &str) -> MediaKind {
+    let essence = mime_essence(mime_type);
+    let essence = wire::spelled_right(&essence);
+    let opus = mime_type.to_ascii_lowercase().contains("opus");
+    match essence.split('/').next().unwrap_or_default() {
+        "audio" if essence == "audio/ogg" && opus => MediaKind::Voice,
+        "audio" => MediaKind::Audio,
+        "image" => MediaKind::Image,
+        "video" => MediaKind::Video,
+        _ => MediaKind::Document,
+    }
+}
+
+/// A place without both degrees is none.
+fn location(value: &Value) -> Option<Location> {
+    let place = value.as_object()?;
+    let degrees = |member: &str| match place.get(member)? {
+        Value::String(text) => text.trim().parse::<f64>().ok().filter(|degrees| degrees.is_finite()),
+        value => value.as_f64(),
+    };
+    Some(Location {
+        latitude: degrees("latitude")?,
+        longitude: degrees("longitude")?,
+        name: text(place, "addressName").unwrap_or_default(),
+        address: text(place, "address").unwrap_or_default(),
+        // Printed in lower case throughout, most likely by mistake.
+        url: text(place, "addressurl").or_else(|| text(place, "addressUrl")).unwrap_or_default(),
+    })
+}
+
+fn time(item: &Map<String, Value>, receive_at_ms: Millis) -> Option<Millis> {
+    let given = match item.get("ts")? {
+        Value::String(text) => text.trim().parse().ok()?,
+        value => value.as_i64()?,
+    };
+    plausible_time(given, receive_at_ms)
+}
+
+/// A text, or a number where a text is usual; nothing when absent, null, empty or of any other type.
+pub(super) fn text(item: &Map<String, Value>, member: &str) -> Option<String> {
+    match item.get(member)? {
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
