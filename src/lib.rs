@@ -3,10 +3,12 @@
 //! The way of a message: in at [`grpc`], through [`domain`], into [`store`], out through [`engine`] and a
 //! [`provider`]; back in at [`webhook`], through [`intake`] into the event log, out to subscribers through [`events`].
 
+pub mod config;
 pub mod domain;
 pub mod error;
 pub mod provider;
 pub mod store;
+pub mod telemetry;
 
 /// The contract, generated from `proto/recado/v1`.
 #[allow(missing_docs, clippy::all, clippy::unwrap_used, reason = "generated; the proto files are the manual")]

@@ -1,0 +1,130 @@
+//! What must fit together before anything starts.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use secrecy::ExposeSecret as _;
+use url::Url;
+
+use super::{Config, ConfigError};
+
+/// Fewest events that the memory for live subscribers may hold.
+const SMALLEST_RING: usize = 16;
+
+impl Config {
+    /// Checks what must fit together.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let mut problems = Vec::new();
+        self.check_addresses(&mut problems);
+        self.check_secrets(&mut problems);
+        self.check_engine(&mut problems);
+        let mut wrong = |yes: bool, problem: &dyn Display| {
+            if yes {
+                problems.push(problem.to_string());
+            }
+        };
+        let ring = self.events.ring;
+        wrong(ring < SMALLEST_RING, &format_args!("events.ring is {ring}; it must be {SMALLEST_RING} or more"));
+        wrong(self.events.slow_consumer.is_zero(), &"events.slow_consumer is 0; it must be longer");
+        wrong(self.webhook.body_limit == 0, &"webhook.body_limit is 0; it must be larger, or every webhook is refused");
+        if let Err(error) = crate::telemetry::filter(&self.log) {
+            wrong(true, &format_args!("log.level: {error}"));
+        }
+        match (&self.tls.certificate, &self.tls.key, &self.tls.client_ca) {
+            (Some(_), None, _) => wrong(true, &"tls.certificate is set and tls.key is not: TLS needs both"),
+            (None, Some(_), _) => wrong(true, &"tls.key is set and tls.certificate is not: TLS needs both"),
+            (None, None, Some(_)) => {
+                wrong(true, &"tls.client_ca is set without tls.certificate and tls.key: mutual TLS needs all three");
+            }
+            _ => {}
+        }
+        if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems)) }
+    }
+
+    fn check_addresses(&self, problems: &mut Vec<String>) {
+        if self.grpc_addr == self.http_addr && self.grpc_addr.port() != 0 {
+            problems.push(format!("grpc_addr and http_addr are both {}; each needs a port of its own", self.grpc_addr));
+        }
+        if let Some(url) = &self.public_url {
+            if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+                problems.push(format!("public_url has the scheme {:?}; it must be an http or https address", url.scheme()));
+            } else if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
+                problems.push("public_url must be scheme, host and path only, such as https://recado.example.com".into());
+            }
+        }
+        let database = self.database_url.expose_secret();
+        let scheme = database.split(':').next().unwrap_or_default();
+        match scheme {
+            "sqlite" if database.len() > "sqlite://".len() => {}
+            "sqlite" => problems.push("database_url names no file; write sqlite://recado.db".into()),
+            "postgres" | "postgresql" if Url::parse(database).is_ok_and(|url| url.has_host()) => {}
+            "postgres" | "postgresql" => problems.push(
+                "database_url cannot be read; write postgres://USER:PASSWORD@HOST/NAME, with '%2F' for '/', '%40' for \
+                 '@' and so on in the password"
+                    .into(),
+            ),
+            _ => problems.push("database_url must begin with sqlite: or postgres:, such as sqlite://recado.db".into()),
+        }
+    }
+
+    fn check_secrets(&self, problems: &mut Vec<String>) {
+        match &self.master_key {
+            None if self.is_postgres() => problems.push(
+                "master_key is required with PostgreSQL, as every gateway on the database needs the same; \
+                 `openssl rand -base64 32` makes one"
+                    .into(),
+            ),
+            Some(key) if !is_32_bytes(key.expose_secret()) => problems
+                .push("master_key must be 32 bytes as base64 or hex; `openssl rand -base64 32` makes one".into()),
+            _ => {}
+        }
+        let sendable = |key: &str| key.bytes().all(|byte| byte.is_ascii_graphic());
+        if self.admin_key.as_ref().is_some_and(|key| !sendable(key.expose_secret())) {
+            problems.push(
+                "admin_key must be printable ASCII without spaces, as it travels in a header; `openssl rand -hex 32` \
+                 makes one"
+                    .into(),
+            );
+        }
+    }
+
+    fn check_engine(&self, problems: &mut Vec<String>) {
+        let engine = &self.engine;
+        let shown = |duration: Duration| humantime::format_duration(duration).to_string();
+        // Pitfall O5: under a lease that ends before the call, two workers send the same message.
+        if engine.lease <= engine.call_limit {
+            problems.push(format!(
+                "engine.lease is {} and engine.call_limit is {}; the lease must be longer than the call, or two workers \
+                 could send the same message",
+                shown(engine.lease),
+                shown(engine.call_limit)
+            ));
+        }
+        if engine.retry_cap < engine.retry_first {
+            problems.push(format!(
+                "engine.retry_cap is {} and engine.retry_first is {}; the longest wait cannot be shorter than the first",
+                shown(engine.retry_cap),
+                shown(engine.retry_first)
+            ));
+        }
+        for (key, value) in [("call_limit", engine.call_limit), ("retry_first", engine.retry_first)] {
+            if value < Duration::from_millis(1) {
+                problems.push(format!("engine.{key} is {}; it must be 1ms or longer", shown(value)));
+            }
+        }
+        if engine.in_flight == 0 {
+            problems.push("engine.in_flight is 0; it must be 1 or more, or nothing is sent".into());
+        }
+    }
+}
+
+/// The forms that [`crate::seal`] reads.
+fn is_32_bytes(text: &str) -> bool {
+    let decoded = hex::decode(text).ok().filter(|bytes| bytes.len() == 32).or_else(|| STANDARD.decode(text).ok());
+    decoded.is_some_and(|bytes| bytes.len() == 32)
+}

@@ -1,0 +1,245 @@
+//! Settings: `config/default.toml`, then the file of `--config`, then `RECADO_…`, then flags.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use url::Url;
+
+mod check;
+mod keys;
+mod layers;
+
+pub use keys::Flags;
+pub use layers::{InForce, Layers};
+
+/// Everything that can be set. A part gets its own section, not the whole.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where gRPC, health and reflection listen; with port 0 the system chooses one.
+    #[serde(deserialize_with = "address")]
+    pub grpc_addr: SocketAddr,
+    /// Where HTTP listens; with port 0 the system chooses one.
+    #[serde(deserialize_with = "address")]
+    pub http_addr: SocketAddr,
+    /// The database, `sqlite:` or `postgres:`. May hold a password.
+    pub database_url: SecretString,
+    /// The key that seals credentials, 32 bytes as base64 or hex; `None`: made once beside the SQLite file.
+    #[serde(deserialize_with = "optional_secret")]
+    pub master_key: Option<SecretString>,
+    /// An API key with the scope admin, to begin with.
+    #[serde(deserialize_with = "optional_secret")]
+    pub admin_key: Option<SecretString>,
+    /// Where providers reach the HTTP address; `None`: the HTTP address itself. Its path ends with a slash, so that
+    /// [`Url::join`] keeps all of it.
+    #[serde(deserialize_with = "optional_base")]
+    pub public_url: Option<Url>,
+    /// `[engine]`.
+    pub engine: Engine,
+    /// `[events]`.
+    pub events: Events,
+    /// `[webhook]`.
+    pub webhook: Webhook,
+    /// `[log]`.
+    pub log: Log,
+    /// `[tls]`.
+    pub tls: Tls,
+}
+
+/// How messages are handed over.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Engine {
+    /// Longest time that one call to a provider may take.
+    #[serde(deserialize_with = "duration")]
+    pub call_limit: Duration,
+    /// How long a message belongs to the worker that hands it over. Longer than `call_limit`.
+    #[serde(deserialize_with = "duration")]
+    pub lease: Duration,
+    /// Messages under way at providers at the same time, in this process.
+    pub in_flight: usize,
+    /// Wait for a lost answer before a message with `AT_LEAST_ONCE` is sent again.
+    #[serde(deserialize_with = "duration")]
+    pub in_doubt_wait: Duration,
+    /// Wait before the first retry; it doubles with each further one.
+    #[serde(deserialize_with = "duration")]
+    pub retry_first: Duration,
+    /// Longest wait between two retries.
+    #[serde(deserialize_with = "duration")]
+    pub retry_cap: Duration,
+    /// How long calls that run may go on when the process is stopped.
+    #[serde(deserialize_with = "duration")]
+    pub drain: Duration,
+}
+
+/// How events reach subscribers.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Events {
+    /// Events kept in memory for live subscribers.
+    pub ring: usize,
+    /// A stream that takes nothing for so long is ended.
+    #[serde(deserialize_with = "duration")]
+    pub slow_consumer: Duration,
+}
+
+/// What providers may POST.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Webhook {
+    /// Largest body that is taken, in bytes.
+    pub body_limit: usize,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// Filter directives of `tracing`.
+    pub level: String,
+    /// How it is written.
+    pub format: Format,
+}
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// TLS of gRPC. All paths are PEM files.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The certificate and those that lead to its root; turns TLS on.
+    #[serde(deserialize_with = "optional_path")]
+    pub certificate: Option<PathBuf>,
+    /// The certificate's private key.
+    #[serde(deserialize_with = "optional_path")]
+    pub key: Option<PathBuf>,
+    /// The roots of client certificates; turns mutual TLS on.
+    #[serde(deserialize_with = "optional_path")]
+    pub client_ca: Option<PathBuf>,
+}
+
+/// Why the settings cannot be used: every problem with its key, its source and what would be right. Never a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError(pub Vec<String>);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the settings cannot be used")?;
+        self.0.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Config {
+    /// Reads all layers, with the environment of this process, and checks what must fit together.
+    ///
+    /// # Errors
+    /// A file that cannot be read, names that are no settings, values that cannot be read or do not fit together.
+    pub fn load(flags: &Flags) -> Result<Self, ConfigError> {
+        let config = Layers::read(flags, std::env::vars_os())?.config()?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Whether the database is a server that several gateways may share.
+    pub fn is_postgres(&self) -> bool {
+        ["postgres:", "postgresql:"].iter().any(|scheme| self.database_url.expose_secret().starts_with(scheme))
+    }
+
+    /// The database's address without a password: for people.
+    pub fn database_shown(&self) -> String {
+        redact(self.database_url.expose_secret())
+    }
+}
+
+/// The defaults. Tests change what they need.
+impl Default for Config {
+    fn default() -> Self {
+        Layers::read(&Flags::default(), [])
+            .and_then(|layers| layers.config())
+            .unwrap_or_else(|error| unreachable!("config/default.toml is compiled in and tested: {error}"))
+    }
+}
+
+/// A database's address with its password hidden; all of it where it cannot be told apart.
+fn redact(url: &str) -> String {
+    if url.starts_with("sqlite:") {
+        return url.to_owned();
+    }
+    let Ok(mut parsed) = Url::parse(url) else { return "(hidden)".to_owned() };
+    let secret = |name: &str| name.to_ascii_lowercase().contains("password");
+    let in_query = parsed.query_pairs().any(|(name, _)| secret(&name));
+    // A password with an unescaped '/', '?' or '#' ends the host early; what follows it still has the '@'.
+    if [Some(parsed.path()), parsed.query(), parsed.fragment()].iter().flatten().any(|rest| rest.contains('@')) {
+        return "(hidden)".to_owned();
+    }
+    if parsed.password().is_some() && parsed.set_password(Some("****")).is_err() {
+        return "(hidden)".to_owned();
+    }
+    if in_query {
+        let pairs: Vec<(String, String)> = parsed.query_pairs().into_owned().collect();
+        let shown = pairs.iter().map(|(name, value)| (name, if secret(name) { "****" } else { value }));
+        parsed.query_pairs_mut().clear().extend_pairs(shown);
+    }
+    parsed.into()
+}
+
+fn text<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    String::deserialize(from).map(|text| text.trim().to_owned())
+}
+
+fn address<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::Error> {
+    let text = text(from)?;
+    if let Some(port) = text.strip_prefix("localhost:").and_then(|port| port.parse().ok()) {
+        return Ok((Ipv4Addr::LOCALHOST, port).into());
+    }
+    text.parse().map_err(|_| {
+        D::Error::custom(format!("{text:?} is no address and port, such as 127.0.0.1:8080, 0.0.0.0:8080 or [::]:8080"))
+    })
+}
+
+fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    let text = text(from)?;
+    humantime::parse_duration(&text)
+        .map_err(|error| D::Error::custom(format!("{text:?} is no duration, such as \"250ms\", \"30s\" or \"15m\": {error}")))
+}
+
+fn optional_secret<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SecretString>, D::Error> {
+    Ok(Some(text(from)?).filter(|text| !text.is_empty()).map(SecretString::from))
+}
+
+fn optional_path<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::Error> {
+    Ok(Some(text(from)?).filter(|text| !text.is_empty()).map(PathBuf::from))
+}
+
+fn optional_base<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Url>, D::Error> {
+    let text = text(from)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let mut url = Url::parse(&text)
+        .map_err(|error| D::Error::custom(format!("{text:?} is no address, such as https://recado.example.com: {error}")))?;
+    if !url.path().ends_with('/') {
+        url.set_path(&format!("{}/", url.path()));
+    }
+    Ok(Some(url))
+}
+
+#[cfg(test)]
+mod tests;
