@@ -52,9 +52,11 @@ impl Config {
         }
         if let Some(url) = &self.public_url {
             if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-                problems.push(format!("public_url has the scheme {:?}; it must be an http or https address", url.scheme()));
+                problems
+                    .push(format!("public_url has the scheme {:?}; it must be an http or https address", url.scheme()));
             } else if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
-                problems.push("public_url must be scheme, host and path only, such as https://recado.example.com".into());
+                problems
+                    .push("public_url must be scheme, host and path only, such as https://recado.example.com".into());
             }
         }
         let database = self.database_url.expose_secret();

@@ -135,7 +135,8 @@ impl clap::Args for Flags {
 
 impl clap::FromArgMatches for Flags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let values = KEYS.iter().filter_map(|key| Some((key.path.as_str(), matches.get_one::<String>(&key.path)?.clone())));
+        let values =
+            KEYS.iter().filter_map(|key| Some((key.path.as_str(), matches.get_one::<String>(&key.path)?.clone())));
         Ok(Self { config: matches.get_one("config").cloned(), values: values.collect() })
     }
 

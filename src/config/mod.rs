@@ -216,8 +216,9 @@ fn address<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::Error> {
 
 fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     let text = text(from)?;
-    humantime::parse_duration(&text)
-        .map_err(|error| D::Error::custom(format!("{text:?} is no duration, such as \"250ms\", \"30s\" or \"15m\": {error}")))
+    humantime::parse_duration(&text).map_err(|error| {
+        D::Error::custom(format!("{text:?} is no duration, such as \"250ms\", \"30s\" or \"15m\": {error}"))
+    })
 }
 
 fn optional_secret<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SecretString>, D::Error> {
@@ -233,8 +234,9 @@ fn optional_base<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Url>, D::E
     if text.is_empty() {
         return Ok(None);
     }
-    let mut url = Url::parse(&text)
-        .map_err(|error| D::Error::custom(format!("{text:?} is no address, such as https://recado.example.com: {error}")))?;
+    let mut url = Url::parse(&text).map_err(|error| {
+        D::Error::custom(format!("{text:?} is no address, such as https://recado.example.com: {error}"))
+    })?;
     if !url.path().ends_with('/') {
         url.set_path(&format!("{}/", url.path()));
     }

@@ -63,13 +63,19 @@ fn the_later_layer_wins_and_the_source_is_told() {
 #[test]
 fn a_typo_is_refused_with_its_source_and_what_was_meant() {
     let error = refused("grcp_addr = '127.0.0.1:1'\n[engine]\nleese = '1s'\n[engin]\na = 1", &[], Flags::default());
-    assert!(error.contains("grcp_addr (/") && error.contains(".toml) is no setting; did you mean grpc_addr?"), "{error}");
+    assert!(
+        error.contains("grcp_addr (/") && error.contains(".toml) is no setting; did you mean grpc_addr?"),
+        "{error}"
+    );
     assert!(error.contains("engine.leese (/") && error.contains("did you mean engine.lease?"), "{error}");
     assert!(error.contains("engin (/"), "{error}");
 
     let error = refused("", &[("RECADO_ENGINE_LEASE", "1s"), ("RECADO_COLOUR", "red")], Flags::default());
     assert!(error.contains("RECADO_ENGINE_LEASE is no setting; did you mean RECADO_ENGINE__LEASE?"), "{error}");
-    assert!(error.contains("RECADO_COLOUR is no setting\n") || error.ends_with("RECADO_COLOUR is no setting"), "{error}");
+    assert!(
+        error.contains("RECADO_COLOUR is no setting\n") || error.ends_with("RECADO_COLOUR is no setting"),
+        "{error}"
+    );
 }
 
 #[test]
