@@ -1,0 +1,188 @@
+//! `recado send`: one message, to try things.
+
+use clap::ValueEnum;
+use recado::proto::send_message_request::Content;
+use recado::proto::{
+    Media, MediaKind, MessageStatus, SendMessageRequest, SendMessageResponse, SendOptions, SendTemplateRequest, Text,
+    media,
+};
+
+use super::client::{Server, refused};
+use super::output;
+
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("content").required(true).args(["text", "template", "media_url"]))]
+pub struct Args {
+    /// Number of the person: E.164, such as +5511999990000
+    #[arg(long, value_name = "NUMBER")]
+    to: String,
+    /// Text to send
+    #[arg(long, value_name = "TEXT")]
+    text: Option<String>,
+    /// Template to send: the provider's name or id of it
+    #[arg(long, value_name = "NAME")]
+    template: Option<String>,
+    /// Value of a variable of the template, by its position or name; repeat it for each
+    #[arg(long, value_name = "NAME=VALUE", conflicts_with_all = ["text", "media_url"], value_parser = pair)]
+    param: Vec<(String, String)>,
+    /// Language of the template, such as pt_BR [default: the sender's]
+    #[arg(long, value_name = "CODE", conflicts_with_all = ["text", "media_url"])]
+    language: Option<String>,
+    /// Address of a file to send, http or https
+    #[arg(long, value_name = "URL", requires = "kind")]
+    media_url: Option<String>,
+    /// Kind of the file
+    #[arg(long, conflicts_with_all = ["text", "template"])]
+    kind: Option<Kind>,
+    /// Text under the file
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["text", "template"])]
+    caption: Option<String>,
+    /// Sender to send from
+    #[arg(long, value_name = "ID", default_value = "sandbox")]
+    sender: String,
+    /// Idempotency key: the same key and content sends once
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
+    /// Make every check, send nothing
+    #[arg(long)]
+    validate_only: bool,
+    /// Print the answer as one line of JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Kind {
+    Image,
+    Audio,
+    Voice,
+    Video,
+    Document,
+    Sticker,
+}
+
+impl From<Kind> for MediaKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Image => Self::Image,
+            Kind::Audio => Self::Audio,
+            Kind::Voice => Self::Voice,
+            Kind::Video => Self::Video,
+            Kind::Document => Self::Document,
+            Kind::Sticker => Self::Sticker,
+        }
+    }
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write it as NAME=VALUE, such as 1=Ana")?;
+    match name {
+        "" => Err("the name before '=' is missing; write it as NAME=VALUE, such as 1=Ana".to_owned()),
+        name => Ok((name.to_owned(), value.to_owned())),
+    }
+}
+
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let mut client = args.server.messaging().await?;
+    let (as_json, validate_only) = (args.json, args.validate_only);
+    let response = match template(&args) {
+        Some(request) => {
+            let answer = client.send_template(request).await.map_err(refused)?.into_inner();
+            // The two answers have the same fields.
+            SendMessageResponse {
+                message_id: answer.message_id,
+                status: answer.status,
+                accept_time: answer.accept_time,
+                deduplicated: answer.deduplicated,
+                cursor: answer.cursor,
+            }
+        }
+        None => client.send_message(message(args)).await.map_err(refused)?.into_inner(),
+    };
+    output::line(&match (as_json, validate_only) {
+        (true, _) => output::full_json("SendMessageResponse", &response)?,
+        (false, true) => "it would be accepted; nothing was sent".to_owned(),
+        (false, false) => readable(&response),
+    })
+}
+
+fn options(args: &Args) -> Option<SendOptions> {
+    Some(SendOptions {
+        idempotency_key: args.key.clone().unwrap_or_default(),
+        validate_only: args.validate_only,
+        ..SendOptions::default()
+    })
+}
+
+fn template(args: &Args) -> Option<SendTemplateRequest> {
+    Some(SendTemplateRequest {
+        sender: args.sender.clone(),
+        to: args.to.clone(),
+        template: args.template.clone()?,
+        language_code: args.language.clone().unwrap_or_default(),
+        parameters: args.param.iter().cloned().collect(),
+        options: options(args),
+        ..SendTemplateRequest::default()
+    })
+}
+
+fn message(args: Args) -> SendMessageRequest {
+    let options = options(&args);
+    let content = match (args.text, args.media_url) {
+        (Some(body), _) => Some(Content::Text(Text { body, preview_url: false })),
+        (None, Some(url)) => Some(Content::Media(Media {
+            kind: args.kind.map(MediaKind::from).unwrap_or_default().into(),
+            source: Some(media::Source::Url(url)),
+            caption: args.caption.unwrap_or_default(),
+            ..Media::default()
+        })),
+        (None, None) => None,
+    };
+    SendMessageRequest { sender: args.sender, to: args.to, content, options, ..SendMessageRequest::default() }
+}
+
+fn readable(response: &SendMessageResponse) -> String {
+    let status = output::short(response.status().as_str_name(), "MESSAGE_STATUS_");
+    let again = if response.deduplicated { ", sent before under this key: nothing was sent now" } else { "" };
+    let follow = match response.status() {
+        MessageStatus::Accepted | MessageStatus::Scheduled if !response.cursor.is_empty() => {
+            format!("\nwhat becomes of it: recado events --follow --after {}", response.cursor)
+        }
+        _ => String::new(),
+    };
+    format!("{} {status}{again}{follow}", response.message_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Alone {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn args(line: &str) -> Args {
+        Alone::parse_from(line.split(' ')).args
+    }
+
+    #[test]
+    fn flags_become_the_request() {
+        let request = message(args("send --to +551 --media-url https://x/y.ogg --kind voice --key k"));
+        assert_eq!((request.sender.as_str(), request.to.as_str()), ("sandbox", "+551"));
+        assert_eq!(request.options.unwrap().idempotency_key, "k");
+        let Some(Content::Media(media)) = request.content else { panic!("no media") };
+        assert_eq!(media.kind(), MediaKind::Voice);
+
+        let request = template(&args("send --to 1 --template t --param 1=a=b --param name= --language pt_BR")).unwrap();
+        assert_eq!(request.parameters["1"], "a=b");
+        assert_eq!(request.parameters["name"], "");
+        assert_eq!(request.language_code, "pt_BR");
+        assert!(template(&args("send --to 1 --text hi")).is_none());
+    }
+}
