@@ -18,7 +18,7 @@ use url::Url;
 use crate::access::Access;
 use crate::config::{Config, Tls};
 use crate::domain::sender::{Limits, SenderState};
-use crate::domain::{Sender, SenderId, now_ms};
+use crate::domain::{PhoneNumber, Sender, SenderId, now_ms};
 use crate::engine::{self, Backoff, Engine};
 use crate::events::Log;
 use crate::grpc::auth::Authenticate;
@@ -89,6 +89,8 @@ impl App {
     /// # Errors
     /// When anything of it cannot be done; the text says what would be right.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
+        // The tables of numbers take a moment to read; the first caller should not wait for it.
+        let reading = tokio::task::spawn_blocking(|| drop("+5511987654321".parse::<PhoneNumber>()));
         let store = Store::open(config.database_url.expose_secret()).await?;
         if store.is_exclusive() {
             let count = store.end_leases(now_ms()).await?;
@@ -166,6 +168,7 @@ impl App {
             Ok("sandbox")
         });
         parts.spawn(refresh(access, senders, stop_serving.clone()));
+        reading.await?;
         set_serving(&health).await;
         Ok(Self {
             grpc_addr,

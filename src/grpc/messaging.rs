@@ -26,6 +26,7 @@ const PAGE_MAX: i32 = 1_000;
 pub struct Messaging(pub Services);
 
 /// What both sends answer.
+#[derive(Default)]
 struct Answer {
     message_id: String,
     status: i32,
@@ -58,13 +59,13 @@ fn response<T>(message: T, id: &str) -> Response<T> {
 }
 
 impl Messaging {
-    /// One send: read, checked, accepted.
-    async fn send(
+    /// One send, read and checked: ready to be accepted, or `None` when it was only to be checked.
+    async fn prepare(
         &self,
         caller: &Caller,
         now: Millis,
         read: impl FnOnce(&mut Violations) -> Result<SendParts, Error>,
-    ) -> Result<Answer, Error> {
+    ) -> Result<Option<Accept>, Error> {
         let mut violations = Violations::default();
         let parts = read(&mut violations)?;
         let default_language = self.check_sender(caller, &parts, &mut violations)?;
@@ -78,17 +79,15 @@ impl Messaging {
             template.language_code = default_language;
         }
         self.check_quoted(caller, &request).await?;
-        if validate_only {
-            return Ok(Answer {
-                message_id: String::new(),
-                status: 0,
-                accept_time: None,
-                deduplicated: false,
-                cursor: String::new(),
-            });
+        if validate_only { Ok(None) } else { Accept::new(&caller.id, key, request, now).map(Some) }
+    }
+
+    /// Accepts what was prepared. What was only to be checked is answered with nothing in it.
+    async fn accept(&self, prepared: Option<Accept>) -> Result<Answer, Error> {
+        match prepared {
+            Some(accept) => Ok(self.answer(self.0.writer.accept(accept).await?)),
+            None => Ok(Answer::default()),
         }
-        let accept = Accept::new(&caller.id, key, request, now)?;
-        Ok(self.answer(self.0.writer.accept(accept).await?))
     }
 
     /// Whether the sender is there for this caller and can carry the content; answers its default language.
@@ -133,34 +132,30 @@ impl Messaging {
         }
     }
 
+    /// One entry of a batch, prepared; its errors name its place.
     async fn entry(
         &self,
         caller: &Caller,
         now: Millis,
         index: usize,
         entry: proto::BatchSendEntry,
-    ) -> proto::BatchSendResult {
+    ) -> Result<Option<Accept>, Error> {
         use proto::batch_send_entry::Entry;
-        use proto::batch_send_result::Result as Outcome;
-        let sent = match entry.entry {
+        let (path, prepared) = match entry.entry {
             Some(Entry::Message(request)) => {
                 let read = |violations: &mut Violations| convert::message(request, now, violations);
-                (format!("entries[{index}].message"), self.send(caller, now, read).await)
+                (format!("entries[{index}].message"), self.prepare(caller, now, read).await)
             }
             Some(Entry::Template(request)) => {
                 let read = |violations: &mut Violations| convert::template(request, now, violations);
-                (format!("entries[{index}].template"), self.send(caller, now, read).await)
+                (format!("entries[{index}].template"), self.prepare(caller, now, read).await)
             }
             None => {
                 let needed = Error::invalid("", Reason::Required, "one of message, template is needed");
                 (format!("entries[{index}]"), Err(needed))
             }
         };
-        let result = match sent {
-            (_, Ok(answer)) => Outcome::Accepted(answer.into()),
-            (path, Err(error)) => Outcome::Error(status::embedded(&below(error, &path).into())),
-        };
-        proto::BatchSendResult { result: Some(result) }
+        prepared.map_err(|error| below(error, &path))
     }
 
     /// A message that the caller may know of.
@@ -176,6 +171,15 @@ impl Messaging {
             .filter(|message| caller.sees(&message.request.sender))
             .ok_or_else(|| Error::NotFound { resource: "message", name: id.to_owned() })
     }
+}
+
+fn batch_result(sent: Result<Answer, Error>) -> proto::BatchSendResult {
+    use proto::batch_send_result::Result as Outcome;
+    let result = match sent {
+        Ok(answer) => Outcome::Accepted(answer.into()),
+        Err(error) => Outcome::Error(status::embedded(&error.into())),
+    };
+    proto::BatchSendResult { result: Some(result) }
 }
 
 /// The same error with its fields' paths below an entry.
@@ -215,7 +219,8 @@ impl MessagingService for Messaging {
         let caller = auth::caller(&request, Scope::Send)?;
         let now = now_ms();
         let request = request.into_inner();
-        let answer = self.send(&caller, now, |violations| convert::message(request, now, violations)).await?;
+        let prepared = self.prepare(&caller, now, |violations| convert::message(request, now, violations)).await?;
+        let answer = self.accept(prepared).await?;
         let id = answer.message_id.clone();
         Ok(response(answer.into(), &id))
     }
@@ -227,7 +232,8 @@ impl MessagingService for Messaging {
         let caller = auth::caller(&request, Scope::Send)?;
         let now = now_ms();
         let request = request.into_inner();
-        let answer = self.send(&caller, now, |violations| convert::template(request, now, violations)).await?;
+        let prepared = self.prepare(&caller, now, |violations| convert::template(request, now, violations)).await?;
+        let answer = self.accept(prepared).await?;
         let id = answer.message_id.clone();
         Ok(response(answer.into(), &id))
     }
@@ -247,9 +253,14 @@ impl MessagingService for Messaging {
             }
         }
         let now = now_ms();
+        let mut prepared = Vec::with_capacity(entries.len());
+        for (i, entry) in entries.into_iter().enumerate() {
+            prepared.push(self.entry(&caller, now, i, entry).await);
+        }
         // All at once, so that they share commits; each is queued when it is first polled, in their order.
-        let entries = entries.into_iter().enumerate().map(|(i, entry)| self.entry(&caller, now, i, entry));
-        Ok(Response::new(proto::BatchSendResponse { results: join_all(entries).await }))
+        let accepted = prepared.into_iter().map(|prepared| async move { self.accept(prepared?).await });
+        let results = join_all(accepted).await.into_iter().map(batch_result).collect();
+        Ok(Response::new(proto::BatchSendResponse { results }))
     }
 
     async fn plan_send(
