@@ -90,7 +90,7 @@ impl App {
     /// When anything of it cannot be done; the text says what would be right.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         // The tables of numbers take a moment to read; the first caller should not wait for it.
-        let reading = tokio::task::spawn_blocking(|| drop("+5511987654321".parse::<PhoneNumber>()));
+        let warming = tokio::task::spawn_blocking(|| drop("+5511987654321".parse::<PhoneNumber>()));
         let store = Store::open(config.database_url.expose_secret()).await?;
         if store.is_exclusive() {
             let count = store.end_leases(now_ms()).await?;
@@ -168,7 +168,7 @@ impl App {
             Ok("sandbox")
         });
         parts.spawn(refresh(access, senders, stop_serving.clone()));
-        reading.await?;
+        warming.await?;
         set_serving(&health).await;
         Ok(Self {
             grpc_addr,
