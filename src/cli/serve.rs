@@ -23,7 +23,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let config = Config::load(&args.flags)?;
     recado::telemetry::init(&config.log)?;
     let stop = shutdown_signal()?;
-    let app = App::start(config.clone()).await.map_err(|error| with_advice(error.into(), &config))?;
+    let app = App::start(config.clone()).await.map_err(|error| with_advice(error, &config))?;
     output::line(&ready(&app.grpc_addr().to_string(), &app.http_addr().to_string()))?;
     app.run(stop).await
 }

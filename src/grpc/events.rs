@@ -63,8 +63,14 @@ impl Events {
         }
     }
 
-    /// A cursor's place: of this log, within it, and not removed. Never a silent jump.
+    /// A cursor's place, to read from: of this log, within it, and not removed. Never a silent jump.
     async fn check_cursor(&self, cursor: Cursor) -> Result<i64, Error> {
+        let position = self.check_log(cursor).await?;
+        self.check_kept(position).await
+    }
+
+    /// A cursor's place: of this log, and within it.
+    async fn check_log(&self, cursor: Cursor) -> Result<i64, Error> {
         let store = &self.0.store;
         let changed = |message: &str| Error::Precondition {
             reason: "LOG_EPOCH_CHANGED",
@@ -194,9 +200,11 @@ fn time(time: prost_types::Timestamp, field: &str, violations: &mut Violations) 
     violations.check(field, convert::millis(time).ok_or((Reason::Invalid, "not a time".to_owned())))
 }
 
-/// `false` is no start: a client that sends it means nothing by it, and gets the log from now on.
-fn beginning(given: bool) -> Start {
-    if given { Start::Beginning } else { Start::Now }
+fn beginning(given: bool, violations: &mut Violations) -> Option<Start> {
+    if !given {
+        violations.add("from_beginning", Reason::Invalid, "must be true; without a start the log is read from now on");
+    }
+    given.then_some(Start::Beginning)
 }
 
 fn stream_start(start: Option<proto::stream_events_request::Start>, violations: &mut Violations) -> Option<Start> {
@@ -204,7 +212,7 @@ fn stream_start(start: Option<proto::stream_events_request::Start>, violations: 
     match start {
         Some(Given::AfterCursor(text)) => cursor(&text, "after_cursor", violations).map(Start::After),
         Some(Given::FromTime(given)) => time(given, "from_time", violations).map(Start::Time),
-        Some(Given::FromBeginning(given)) => Some(beginning(given)),
+        Some(Given::FromBeginning(given)) => beginning(given, violations),
         Some(Given::Subscription(given)) => name(&given, violations).map(Start::Subscription),
         None => Some(Start::Now),
     }
@@ -283,7 +291,7 @@ impl EventService for Events {
         let start = match request.start {
             Some(Given::AfterCursor(text)) => cursor(&text, "after_cursor", &mut violations).map(Start::After),
             Some(Given::FromTime(given)) => time(given, "from_time", &mut violations).map(Start::Time),
-            Some(Given::FromBeginning(given)) => Some(beginning(given)),
+            Some(Given::FromBeginning(given)) => beginning(given, &mut violations),
             None => Some(Start::Now),
         };
         let filter = self.filter(&caller, request.filter, &mut violations)?;
@@ -321,7 +329,7 @@ impl EventService for Events {
         let cursor = cursor(&request.cursor, "cursor", &mut violations);
         violations.into_result()?;
         let (Some(name), Some(cursor)) = (name, cursor) else { unreachable!("without violations both are there") };
-        let position = self.check_cursor(cursor).await?;
+        let position = self.check_log(cursor).await?;
         let moved = self.0.store.ack_subscription(caller.owner(), &name, position, now_ms()).await;
         let position = moved.map_err(Error::from)?;
         let position = position.ok_or(Error::NotFound { resource: "subscription", name })?;

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::time::MissedTickBehavior;
 use tonic::Status;
 use uuid::Uuid;
 
@@ -19,6 +20,9 @@ use crate::proto::stream_events_response::Item;
 
 /// How long a client is asked to stay away when the gateway stops.
 const COME_BACK: Millis = 1_000;
+
+/// How often a stream looks whether it may go on: its key, and its hold on a subscription.
+const WATCH: Duration = Duration::from_secs(1);
 
 /// A hold on a named subscription.
 #[derive(Debug)]
@@ -98,6 +102,8 @@ impl Follow {
         self.send(Item::Attached(attached)).await?;
         let mut beat = tokio::time::interval_at(tokio::time::Instant::now() + self.beat, self.beat);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut watch = tokio::time::interval(WATCH);
+        watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (services, answers) = (self.services.clone(), self.answers.clone());
         let mut live = false;
         loop {
@@ -114,37 +120,48 @@ impl Follow {
             if services.stop.is_cancelled() {
                 return self.say_goodbye().await;
             }
+            if watch.tick().now_or_never().is_some() {
+                self.look().await?;
+            }
             if !read.caught_up {
-                self.beat_if_due(&mut beat).await?;
+                // In the midst of a long replay, too.
+                if beat.tick().now_or_never().is_some() {
+                    self.on_beat().await?;
+                }
                 continue;
             }
             tokio::select! {
                 () = services.log.wait_beyond(self.position) => {}
                 _ = beat.tick() => self.on_beat().await?,
+                _ = watch.tick() => self.look().await?,
                 () = services.stop.cancelled() => {}
                 () = answers.closed() => return Err(End::Gone),
             }
         }
     }
 
-    /// Beats in the midst of a long replay, too.
-    async fn beat_if_due(&mut self, beat: &mut Interval) -> Result<(), End> {
-        match futures::FutureExt::now_or_never(beat.tick()) {
-            Some(_) => self.on_beat().await,
-            None => Ok(()),
+    /// Whether the stream may go on.
+    async fn look(&mut self) -> Result<(), End> {
+        if !self.services.access.still_works(&self.caller) {
+            return Err(Error::KeyRevoked.into());
+        }
+        let Some(named) = &self.named else { return Ok(()) };
+        match self.services.store.subscription(&named.owner, &named.name).await {
+            Ok(Some(found)) if found.holder.is_some_and(|hold| hold.stream == named.stream) => Ok(()),
+            Ok(_) => Err(Error::SubscriptionTakenOver { cursor: self.cursor() }.into()),
+            Err(error) => {
+                tracing::warn!(%error, "a subscription's hold could not be looked at");
+                Ok(())
+            }
         }
     }
 
     async fn on_beat(&mut self) -> Result<(), End> {
-        if !self.services.access.still_works(&self.caller) {
-            return Err(Error::KeyRevoked.into());
-        }
         if let Some(named) = &self.named {
             let until = named.until(now_ms());
-            match self.services.store.renew_hold(&named.owner, &named.name, named.stream, until).await {
-                Ok(true) => {}
-                Ok(false) => return Err(Error::SubscriptionTakenOver { cursor: self.cursor() }.into()),
-                Err(error) => tracing::warn!(%error, "a subscription's hold could not be renewed"),
+            let renewed = self.services.store.renew_hold(&named.owner, &named.name, named.stream, until).await;
+            if let Err(error) = renewed {
+                tracing::warn!(%error, "a subscription's hold could not be renewed");
             }
         }
         self.send_checkpoint().await

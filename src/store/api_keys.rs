@@ -42,13 +42,13 @@ fn stored(row: api_keys::Model) -> StoredKey {
 }
 
 impl Store {
-    /// All keys, also the revoked ones, oldest first.
+    /// All keys, also the revoked ones, newest first.
     ///
     /// # Errors
     /// When the store is away.
     pub async fn api_keys(&self) -> Result<Vec<StoredKey>, StoreError> {
         let rows = api_keys::Entity::find()
-            .order_by_asc(api_keys::Column::CreateAtMs)
+            .order_by_desc(api_keys::Column::CreateAtMs)
             .order_by_asc(api_keys::Column::Id)
             .all(self.read())
             .await?;

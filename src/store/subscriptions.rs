@@ -58,7 +58,7 @@ impl Store {
     /// # Errors
     /// When the store is away.
     pub async fn subscription(&self, owner: &str, name: &str) -> Result<Option<StoredSubscription>, StoreError> {
-        let row = subscriptions::Entity::find().filter(named(owner, name)).one(&self.inner.write).await?;
+        let row = subscriptions::Entity::find().filter(named(owner, name)).one(self.read()).await?;
         Ok(row.map(stored))
     }
 
@@ -127,24 +127,18 @@ impl Store {
         Ok(update.exec(&self.inner.write).await?.rows_affected == 1)
     }
 
-    /// Holds on for longer; `false` when the hold was lost to another stream.
+    /// Holds on for longer, unless the hold was lost to another stream.
     ///
     /// # Errors
     /// When the store is away.
-    pub async fn renew_hold(
-        &self,
-        owner: &str,
-        name: &str,
-        stream: Uuid,
-        until_ms: Millis,
-    ) -> Result<bool, StoreError> {
-        let updated = subscriptions::Entity::update_many()
+    pub async fn renew_hold(&self, owner: &str, name: &str, stream: Uuid, until_ms: Millis) -> Result<(), StoreError> {
+        subscriptions::Entity::update_many()
             .col_expr(Column::HoldUntilMs, super::set(until_ms))
             .filter(named(owner, name))
             .filter(Column::Holder.eq(stream))
             .exec(&self.inner.write)
             .await?;
-        Ok(updated.rows_affected == 1)
+        Ok(())
     }
 
     /// Lets go of a subscription, if this stream still holds it.

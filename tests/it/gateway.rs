@@ -199,7 +199,11 @@ impl EventStream {
     }
 
     /// Reads on until a message stands there; answers the statuses on the way.
-    pub async fn until(&mut self, message_id: &str, last: proto::MessageStatus) -> Result<Vec<proto::MessageStatusChanged>> {
+    pub async fn until(
+        &mut self,
+        message_id: &str,
+        last: proto::MessageStatus,
+    ) -> Result<Vec<proto::MessageStatusChanged>> {
         let mut statuses = Vec::new();
         loop {
             let status = self.next_status(message_id).await?;

@@ -1,6 +1,5 @@
 //! The sandbox from end to end: what a newcomer tries first.
 
-use anyhow::Result;
 use recado::proto;
 use recado::proto::MessageStatus;
 
