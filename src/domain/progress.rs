@@ -100,6 +100,12 @@ pub struct Step {
     pub ended: Option<EndedAttempt>,
 }
 
+impl Step {
+    fn moved(&self) -> bool {
+        self.note.as_ref().and_then(|note| note.fold).is_some_and(|fold| fold.changed)
+    }
+}
+
 /// What follows an attempt: decided by `engine::next`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Next {
@@ -147,7 +153,8 @@ impl Progress {
     pub fn ended(&mut self, claim: i64, number: i32, next: Next, terms: &Terms, now: Millis) -> Step {
         if self.claim != Some(claim) {
             return match next {
-                Next::Sent(id) => self.taken(number, id, now),
+                // Told a second time, because the first time could not be confirmed, it is no news.
+                Next::Sent(id) => Some(self.taken(number, id, now)).filter(Step::moved).unwrap_or_default(),
                 _ => Step::default(),
             };
         }
@@ -336,6 +343,17 @@ impl Progress {
         Some(Step { note: Some(note), ended: None })
     }
 
+    /// A claim whose answer was lost on its way to the engine: nothing was written to anybody, so it never was.
+    pub fn released(&mut self, claim: i64, terms: &Terms) {
+        if self.claim == Some(claim) && self.status == MessageStatus::Sending {
+            self.claim = None;
+            self.attempt -= 1;
+            self.attempt_start_at_ms = None;
+            self.ready = true;
+            self.due_at_ms = Some(terms.expire_at_ms);
+        }
+    }
+
     /// It can never be handed over, whatever is tried: its sender is gone.
     pub fn give_up(&mut self, error: DeliveryError, now: Millis) -> Option<Step> {
         if self.claim.is_some() || !self.status.is_waiting() {
@@ -469,6 +487,24 @@ mod tests {
         assert_eq!(progress, before);
         progress.ended(7, 1, Next::Sent(Some("p".into())), &terms, 1_002);
         assert_eq!(progress.status, MessageStatus::Sent);
+    }
+
+    #[test]
+    fn an_outcome_that_is_told_twice_is_one_event() {
+        let (terms, mut progress) = claimed(InDoubtPolicy::AtMostOnce);
+        let sent = Next::Sent(Some("p".into()));
+        assert!(progress.ended(7, 1, sent.clone(), &terms, 5).note.is_some());
+        assert_eq!(progress.ended(7, 1, sent, &terms, 6), Step::default());
+    }
+
+    #[test]
+    fn a_claim_that_nobody_heard_of_is_undone() {
+        let (terms, mut progress) = claimed(InDoubtPolicy::AtMostOnce);
+        progress.released(8, &terms);
+        assert_eq!(progress.claim, Some(7), "another claim's number");
+        progress.released(7, &terms);
+        assert_eq!((progress.claim, progress.attempt, progress.ready), (None, 0, true));
+        assert!(progress.holds_conversation());
     }
 
     #[test]

@@ -228,7 +228,11 @@ impl Dispatcher {
         self.under_way += room;
         let parts = self.parts.clone();
         tokio::spawn(async move {
-            let claims = parts.writer.claim(sender.clone(), room as u64, parts.config.lease).await;
+            let token = rand::random();
+            let claims = parts.writer.claim(sender.clone(), room as u64, token, parts.config.lease).await;
+            if claims.is_err() {
+                tokio::spawn(release(parts.clone(), token));
+            }
             let _ = parts.wake.0.send(News::Claimed { sender, asked: room, claims });
         });
     }
@@ -289,6 +293,18 @@ async fn give_up(parts: Arc<Parts>, sender: SenderId) {
         Ok(Some(_)) => tracing::info!(%sender, "messages of a deleted sender were given up"),
         Ok(None) => {}
         Err(error) => tracing::warn!(%sender, %error, "messages of a deleted sender could not be given up"),
+    }
+}
+
+/// Whether a claim that failed was committed is not known; if it was, its messages must not wait until they fall in doubt.
+async fn release(parts: Arc<Parts>, token: i64) {
+    let until = tokio::time::Instant::now() + parts.config.lease;
+    while let Err(error) = parts.writer.release(token).await {
+        if tokio::time::Instant::now() > until {
+            tracing::warn!(%error, "a failed claim could not be undone; its messages fall in doubt with its lease");
+            return;
+        }
+        tokio::time::sleep(TICK).await;
     }
 }
 

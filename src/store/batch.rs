@@ -22,6 +22,10 @@ use crate::provider::{Report, StatusReport};
 pub(super) enum Op {
     Accept(Box<Accept>),
     Claim(Wanted),
+    /// Undoes a claim whose answer was lost.
+    Release {
+        token: i64,
+    },
     Renew {
         held: Vec<(i64, i64)>,
         until_ms: Millis,
@@ -109,6 +113,7 @@ impl Batch<'_> {
                 Op::Timers { limit, in_doubt_wait } => {
                     *done = Some(Done::Timers(self.timers(*limit, *in_doubt_wait).await?));
                 }
+                Op::Release { token } => self.release(*token).await?,
                 Op::Cancel(id) => *done = Some(Done::Cancelled(self.cancel(*id))),
                 _ => {}
             }
@@ -168,6 +173,19 @@ impl Batch<'_> {
             }
         }
         Ok(due.len())
+    }
+
+    async fn release(&mut self, token: i64) -> Result<(), StoreError> {
+        for seq in self.changes.load_claim(self.transaction, token).await? {
+            self.changes.step(seq, self.now, None, |progress, terms| {
+                progress.released(token, terms);
+                Step::default()
+            });
+            if let Some(loaded) = self.changes.get(seq) {
+                self.effects.ready.insert(loaded.terms.request.sender.clone());
+            }
+        }
+        Ok(())
     }
 
     fn cancel(&mut self, id: MessageId) -> Option<Result<MessageStatus, MessageStatus>> {

@@ -73,6 +73,16 @@ impl Changes {
         self.keep(query.all(transaction).await?)
     }
 
+    /// Loads and locks the messages of a claim.
+    pub async fn load_claim(&mut self, transaction: &DatabaseTransaction, token: i64) -> Result<Vec<i64>, StoreError> {
+        // Every message in hand has a lease, so the index of due times leads to it.
+        let query = messages::Entity::find()
+            .filter(messages::Column::DueAtMs.is_not_null())
+            .filter(messages::Column::Claim.eq(token))
+            .order_by_asc(messages::Column::Seq);
+        self.keep(query.all(transaction).await?)
+    }
+
     async fn select(
         &mut self,
         transaction: &DatabaseTransaction,
@@ -142,6 +152,7 @@ const COLUMNS: &[(&str, &str)] = &[
     ("status", "smallint"),
     ("status_at_ms", "bigint"),
     ("seen", "integer"),
+    ("attempt", "integer"),
     ("attempt_start_at_ms", "bigint"),
     ("claim", "bigint"),
     ("lane", "smallint"),
@@ -161,6 +172,7 @@ fn values(loaded: Loaded) -> Result<Vec<Value>, StoreError> {
         (progress.status as i16).into(),
         progress.status_at_ms.into(),
         progress.seen.0.into(),
+        progress.attempt.into(),
         progress.attempt_start_at_ms.into(),
         progress.claim.into(),
         progress.ready.then_some(terms.request.priority as i16).into(),

@@ -79,16 +79,30 @@ impl Writer {
         }
     }
 
-    /// Takes up to `limit` ready messages of a sender in hand.
+    /// Takes up to `limit` ready messages of a sender in hand, under a number of the caller's choice.
     ///
     /// # Errors
-    /// When the store is away; then nothing is known to be in hand, and what was taken falls in doubt with its lease.
-    pub async fn claim(&self, sender: SenderId, limit: u64, lease: Duration) -> Result<Vec<Claim>, StoreError> {
-        let wanted = Wanted { sender, limit, token: rand::random(), lease_ms: millis(lease) };
+    /// When the store is away. Some messages may be in hand all the same: [`Writer::release`] undoes that.
+    pub async fn claim(
+        &self,
+        sender: SenderId,
+        limit: u64,
+        token: i64,
+        lease: Duration,
+    ) -> Result<Vec<Claim>, StoreError> {
+        let wanted = Wanted { sender, limit, token, lease_ms: millis(lease) };
         match self.submit(Op::Claim(wanted), None).await? {
             Done::Claimed(claims) => Ok(claims),
             other => Err(mismatch(other)),
         }
+    }
+
+    /// Undoes a claim of which nothing was handed over.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn release(&self, token: i64) -> Result<(), StoreError> {
+        self.submit(Op::Release { token }, None).await.map(drop)
     }
 
     /// Makes the leases of messages in hand longer, by places and claim numbers.
