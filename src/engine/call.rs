@@ -13,8 +13,9 @@ use crate::provider::{Answer, Outgoing, SendError};
 use crate::senders::Account;
 use crate::store::{Claim, EndedCall, StoreError};
 
-/// How long after its time limit a call is given up from outside: adapters keep the limit themselves.
-const OVERTIME: Duration = Duration::from_secs(2);
+/// After how many time limits a hand-over is given up from outside. Adapters keep the limit of each request themselves,
+/// and may need several requests for one hand-over, when a provider finds a batch too large.
+const LIMITS: u32 = 10;
 
 /// Hands over one request's worth of messages and writes down what came of each.
 pub(super) async fn hand_over(parts: Arc<Parts>, account: Arc<Account>, claims: Vec<Claim>) {
@@ -57,7 +58,7 @@ async fn send(parts: &Parts, account: &Account, messages: &[Outgoing]) -> Vec<An
         let answer = || Answer { outcome: Err(SendError::InDoubt { detail: detail.to_owned() }), exchange: None };
         messages.iter().map(|_| answer()).collect::<Vec<_>>()
     };
-    let limit = parts.config.call_limit + OVERTIME;
+    let limit = parts.config.call_limit * LIMITS;
     match tokio::time::timeout(limit, account.provider.send(messages)).await {
         Ok(answers) if answers.len() == messages.len() => answers,
         Ok(answers) => {
@@ -65,7 +66,7 @@ async fn send(parts: &Parts, account: &Account, messages: &[Outgoing]) -> Vec<An
             tracing::error!(sender = %account.sender.id, got, sent, "an adapter answered another number of messages");
             in_doubt("the adapter answered another number of messages than it was given")
         }
-        Err(_) => in_doubt("the call took longer than its limit"),
+        Err(_) => in_doubt("the adapter gave no answer"),
     }
 }
 
