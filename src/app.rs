@@ -1,7 +1,6 @@
 //! Builds the parts, runs them, stops them. The binary and the tests use the same.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,10 +8,7 @@ use anyhow::{Context as _, bail};
 use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
-use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use url::Url;
 
 use crate::access::Access;
@@ -21,13 +17,8 @@ use crate::domain::sender::{Limits, SenderState};
 use crate::domain::{PhoneNumber, Sender, SenderId, now_ms};
 use crate::engine::{self, Backoff, Engine};
 use crate::events::Log;
-use crate::grpc::auth::Authenticate;
-use crate::grpc::{self, MAX_REQUEST, Services, WireLayer};
+use crate::grpc::{self, Services};
 use crate::intake;
-use crate::proto::admin_service_server::AdminServiceServer;
-use crate::proto::event_service_server::EventServiceServer;
-use crate::proto::messaging_service_server::MessagingServiceServer;
-use crate::proto::template_service_server::TemplateServiceServer;
 use crate::provider::{AnySettings, HttpClient, sandbox};
 use crate::seal::SealKey;
 use crate::senders::{Senders, Surroundings};
@@ -37,10 +28,6 @@ use crate::webhook::{Web, router};
 
 /// How often keys and senders are read again, for what other replicas changed.
 const REFRESH: Duration = Duration::from_secs(2);
-/// HTTP/2 pings find clients that are gone without a word.
-const PING: Duration = Duration::from_secs(20);
-/// A ping without an answer for this long ends the connection.
-const PING_LIMIT: Duration = Duration::from_secs(10);
 /// How long streams and servers may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(5);
 /// Messages that the sandbox goes on with after a restart.
@@ -59,7 +46,7 @@ pub struct App {
     /// Ends the writer, last of all.
     stop_writer: CancellationToken,
     drain: Duration,
-    health: tonic_health::server::HealthReporter,
+    health: grpc::server::Health,
 }
 
 /// Passes what the writer committed to those who wait for it.
@@ -131,9 +118,8 @@ impl App {
             slow_consumer: config.events.slow_consumer,
             wake: engine_wake.clone(),
         };
-        let (health, health_service) = tonic_health::server::health_reporter();
         let mut parts = JoinSet::new();
-        let serving = serve_grpc(grpc_socket, services, health_service, &config.tls, stop_serving.clone())?;
+        let (health, serving) = grpc::server::serve(grpc_socket, services, &config.tls)?;
         parts.spawn(serving);
         parts.spawn(serve_http(http_socket, router(web.clone(), config.webhook.body_limit), stop_serving.clone()));
         let engine = Engine::new(
@@ -169,7 +155,7 @@ impl App {
         });
         parts.spawn(refresh(access, senders, stop_serving.clone()));
         warming.await?;
-        set_serving(&health).await;
+        health.set_serving().await;
         Ok(Self {
             grpc_addr,
             http_addr,
@@ -207,7 +193,7 @@ impl App {
             },
         };
         tracing::info!("stopping");
-        set_not_serving(&self.health).await;
+        self.health.set_not_serving().await;
         self.stop_engine.cancel();
         // Webhooks are taken in until the calls under way are over: a status may settle one of them.
         let stopped = self.wait_for("engine", self.drain).await;
@@ -330,66 +316,6 @@ async fn resume_sandbox(store: &Store, senders: &Senders, simulator: &sandbox::S
     Ok(())
 }
 
-fn serve_grpc(
-    socket: TcpListener,
-    services: Services,
-    health: impl tonic::codegen::Service<
-        http::Request<tonic::body::Body>,
-        Response = http::Response<tonic::body::Body>,
-        Error = std::convert::Infallible,
-        Future: Send + 'static,
-    > + tonic::server::NamedService
-    + Clone
-    + Send
-    + Sync
-    + 'static,
-    tls: &Tls,
-    stop: CancellationToken,
-) -> anyhow::Result<impl Future<Output = anyhow::Result<&'static str>> + Send + 'static> {
-    let authenticate = Authenticate(services.access.clone());
-    let messaging = MessagingServiceServer::new(grpc::messaging::Messaging(services.clone()));
-    let events = EventServiceServer::new(grpc::events::Events(services.clone()));
-    let templates = TemplateServiceServer::new(grpc::templates::Templates);
-    let admin = AdminServiceServer::new(grpc::admin::Admin(services));
-    let reflection = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(crate::proto::DESCRIPTORS)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-    };
-    let mut server = Server::builder()
-        .http2_keepalive_interval(Some(PING))
-        .http2_keepalive_timeout(Some(PING_LIMIT))
-        .tcp_nodelay(true);
-    if let Some(tls) = tls_config(tls)? {
-        server = server.tls_config(tls)?;
-    }
-    let routes = server
-        .layer(WireLayer)
-        .add_service(health)
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?)
-        .add_service(InterceptedService::new(messaging.max_decoding_message_size(MAX_REQUEST), authenticate.clone()))
-        .add_service(InterceptedService::new(events.max_decoding_message_size(MAX_REQUEST), authenticate.clone()))
-        .add_service(InterceptedService::new(templates.max_decoding_message_size(MAX_REQUEST), authenticate.clone()))
-        .add_service(InterceptedService::new(admin.max_decoding_message_size(MAX_REQUEST), authenticate));
-    let incoming = TcpListenerStream::new(socket);
-    Ok(async move {
-        routes.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await?;
-        Ok("gRPC server")
-    })
-}
-
-fn tls_config(tls: &Tls) -> anyhow::Result<Option<ServerTlsConfig>> {
-    let (Some(certificate), Some(key)) = (&tls.certificate, &tls.key) else { return Ok(None) };
-    let read =
-        |path: &Path| std::fs::read(path).with_context(|| format!("cannot read {} (section [tls])", path.display()));
-    let mut config = ServerTlsConfig::new().identity(Identity::from_pem(read(certificate)?, read(key)?));
-    if let Some(client_ca) = &tls.client_ca {
-        config = config.client_ca_root(Certificate::from_pem(read(client_ca)?));
-    }
-    Ok(Some(config))
-}
-
 async fn serve_http(
     socket: TcpListener,
     router: axum::Router,
@@ -413,20 +339,4 @@ async fn refresh(access: Arc<Access>, senders: Arc<Senders>, stop: CancellationT
             tracing::warn!(%error, "the senders could not be read again");
         }
     }
-}
-
-async fn set_serving(health: &tonic_health::server::HealthReporter) {
-    health.set_serving::<MessagingServiceServer<grpc::messaging::Messaging>>().await;
-    health.set_serving::<EventServiceServer<grpc::events::Events>>().await;
-    health.set_serving::<TemplateServiceServer<grpc::templates::Templates>>().await;
-    health.set_serving::<AdminServiceServer<grpc::admin::Admin>>().await;
-}
-
-async fn set_not_serving(health: &tonic_health::server::HealthReporter) {
-    use tonic_health::ServingStatus::NotServing;
-    health.set_service_status("", NotServing).await;
-    health.set_not_serving::<MessagingServiceServer<grpc::messaging::Messaging>>().await;
-    health.set_not_serving::<EventServiceServer<grpc::events::Events>>().await;
-    health.set_not_serving::<TemplateServiceServer<grpc::templates::Templates>>().await;
-    health.set_not_serving::<AdminServiceServer<grpc::admin::Admin>>().await;
 }

@@ -18,6 +18,7 @@ pub mod events;
 mod follow;
 pub mod messaging;
 mod sender;
+pub mod server;
 pub mod status;
 pub mod templates;
 mod wire;

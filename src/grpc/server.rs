@@ -1,0 +1,115 @@
+//! The gRPC server: the contract's services behind authentication, health and reflection beside them.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use super::admin::Admin;
+use super::auth::Authenticate;
+use super::events::Events;
+use super::messaging::Messaging;
+use super::templates::Templates;
+use super::{MAX_REQUEST, Services, WireLayer};
+use crate::config::Tls;
+use crate::proto::admin_service_server::AdminServiceServer;
+use crate::proto::event_service_server::EventServiceServer;
+use crate::proto::messaging_service_server::MessagingServiceServer;
+use crate::proto::template_service_server::TemplateServiceServer;
+
+/// HTTP/2 pings find clients that are gone without a word.
+const PING: Duration = Duration::from_secs(20);
+/// A ping without an answer for this long ends the connection.
+const PING_LIMIT: Duration = Duration::from_secs(10);
+
+/// What health checks are told: the server as a whole, and each service by name.
+#[derive(Debug, Clone)]
+pub struct Health(HealthReporter);
+
+impl Health {
+    /// All is well.
+    pub async fn set_serving(&self) {
+        self.set(ServingStatus::Serving).await;
+    }
+
+    /// No new calls, please: the gateway stops.
+    pub async fn set_not_serving(&self) {
+        self.set(ServingStatus::NotServing).await;
+    }
+
+    async fn set(&self, status: ServingStatus) {
+        use tonic::server::NamedService as _;
+        let names = [
+            "",
+            MessagingServiceServer::<Messaging>::NAME,
+            EventServiceServer::<Events>::NAME,
+            TemplateServiceServer::<Templates>::NAME,
+            AdminServiceServer::<Admin>::NAME,
+        ];
+        for name in names {
+            self.0.set_service_status(name, status).await;
+        }
+    }
+}
+
+/// A server on an open socket, until the services' `stop`.
+///
+/// # Errors
+/// When the certificates of `[tls]` cannot be read or do not fit.
+pub fn serve(
+    socket: TcpListener,
+    services: Services,
+    tls: &Tls,
+) -> anyhow::Result<(Health, impl Future<Output = anyhow::Result<&'static str>> + Send + 'static)> {
+    let (reporter, health_service) = tonic_health::server::health_reporter();
+    let authenticate = Authenticate(services.access.clone());
+    let stop = services.stop.clone();
+    let messaging = MessagingServiceServer::new(Messaging(services.clone()));
+    let events = EventServiceServer::new(Events(services.clone()));
+    let templates = TemplateServiceServer::new(Templates);
+    let admin = AdminServiceServer::new(Admin(services));
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(crate::proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let mut server = Server::builder()
+        .http2_keepalive_interval(Some(PING))
+        .http2_keepalive_timeout(Some(PING_LIMIT))
+        .tcp_nodelay(true);
+    if let Some(tls) = tls_config(tls)? {
+        server = server.tls_config(tls)?;
+    }
+    let routes = server
+        .layer(WireLayer)
+        .add_service(health_service)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?)
+        .add_service(InterceptedService::new(messaging.max_decoding_message_size(MAX_REQUEST), authenticate.clone()))
+        .add_service(InterceptedService::new(events.max_decoding_message_size(MAX_REQUEST), authenticate.clone()))
+        .add_service(InterceptedService::new(templates.max_decoding_message_size(MAX_REQUEST), authenticate.clone()))
+        .add_service(InterceptedService::new(admin.max_decoding_message_size(MAX_REQUEST), authenticate));
+    let incoming = TcpListenerStream::new(socket);
+    let serving = async move {
+        routes.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await?;
+        Ok("gRPC server")
+    };
+    Ok((Health(reporter), serving))
+}
+
+fn tls_config(tls: &Tls) -> anyhow::Result<Option<ServerTlsConfig>> {
+    let (Some(certificate), Some(key)) = (&tls.certificate, &tls.key) else { return Ok(None) };
+    let read =
+        |path: &Path| std::fs::read(path).with_context(|| format!("cannot read {} (section [tls])", path.display()));
+    let mut config = ServerTlsConfig::new().identity(Identity::from_pem(read(certificate)?, read(key)?));
+    if let Some(client_ca) = &tls.client_ca {
+        config = config.client_ca_root(Certificate::from_pem(read(client_ca)?));
+    }
+    Ok(Some(config))
+}
