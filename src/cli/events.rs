@@ -11,6 +11,7 @@ use recado::proto::{
 use tonic::{Code, Status, Streaming};
 
 use super::client::{Link, Server, refused};
+use super::serve::shutdown_signal;
 use super::{event_line, output};
 
 /// Longest wait before a broken stream is opened again.
@@ -18,6 +19,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// How often at most a subscription is moved.
 const ACK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long the last move of a subscription may take.
+const LAST_ACK: Duration = Duration::from_secs(2);
 
 /// Without --follow the command ends with the newest event, and starts with the oldest when nothing else is said. With
 /// --follow it starts with now, goes on until it is interrupted, and after a broken connection resumes where it was.
@@ -112,7 +116,6 @@ struct Place {
 
 /// Why a stream ended.
 enum Ended {
-    Interrupted,
     /// By plan: come back after this.
     GoingAway(Duration),
     /// Without a word.
@@ -124,22 +127,34 @@ async fn follow(args: Args) -> anyhow::Result<()> {
     // The first connection must stand, so that a wrong address is an error; later ones are waited for.
     let mut client = args.server.events().await?;
     let mut place = Place { cursor: None, acked: None, acked_at: Instant::now(), moved: false };
+    let stop = shutdown_signal()?;
+    tokio::select! {
+        ended = stream(&args, &mut client, &mut place) => return ended,
+        () = stop => {}
+    }
+    // Nothing lies between the print of an event and the note of its place, so the place is right wherever it stopped.
+    match tokio::time::timeout(LAST_ACK, catch_up_ack(&args, &mut client, &mut place)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(status)) => eprintln!("the subscription was not moved to the end: {}", status.message()),
+        Err(_) => eprintln!("the subscription was not moved to the end: no answer"),
+    }
+    Ok(())
+}
+
+/// Streams, and opens the stream again whenever that can help.
+async fn stream(args: &Args, client: &mut EventServiceClient<Link>, place: &mut Place) -> anyhow::Result<()> {
     let mut wait = Duration::from_millis(500);
     loop {
         place.moved = false;
-        let ended = match open(&args, &mut client, &mut place).await {
-            Ok(stream) => read(&args, &mut client, stream, &mut place).await?,
+        let ended = match open(args, client, place).await {
+            Ok(stream) => read(args, client, stream, place).await?,
             Err(status) => Ended::Failed(status),
         };
         if place.moved {
             wait = Duration::from_millis(500);
         }
         let (pause, why) = match ended {
-            Ended::Interrupted => {
-                catch_up_ack(&args, &mut client, &mut place).await.map_err(refused)?;
-                return Ok(());
-            }
-            Ended::Failed(status) if !is_passing(&status) => return Err(refused(status)),
+            Ended::Failed(status) if !is_passing(&status, place.cursor.is_some()) => return Err(refused(status)),
             Ended::Failed(status) => (wait, format!("{:?}: {}", status.code(), status.message())),
             Ended::GoingAway(after) => (after.max(Duration::from_millis(100)), "the gateway shuts down".to_owned()),
             Ended::Closed => (wait, "the gateway closed it".to_owned()),
@@ -183,11 +198,7 @@ async fn read(
 ) -> anyhow::Result<Ended> {
     let mut going_away = None;
     loop {
-        let received = tokio::select! {
-            received = stream.message() => received,
-            _ = tokio::signal::ctrl_c() => return Ok(Ended::Interrupted),
-        };
-        let item = match received {
+        let item = match stream.message().await {
             Ok(Some(response)) => response.item,
             Ok(None) => return Ok(going_away.map_or(Ended::Closed, Ended::GoingAway)),
             Err(_) if going_away.is_some() => return Ok(going_away.map_or(Ended::Closed, Ended::GoingAway)),
@@ -235,15 +246,16 @@ async fn catch_up_ack(args: &Args, client: &mut EventServiceClient<Link>, place:
     Ok(())
 }
 
-/// Whether opening the stream again can help. Not when somebody took the subscription over: the two would fight.
-fn is_passing(status: &Status) -> bool {
+/// Whether opening the stream again can help. After a broken connection the gateway may take our own stream for alive
+/// until its lease ends, so a held subscription is waited for. Not when somebody took it over: the two would fight.
+fn is_passing(status: &Status, resuming: bool) -> bool {
     match status.code() {
         Code::Unavailable | Code::ResourceExhausted | Code::Internal | Code::Unknown | Code::Cancelled => true,
         Code::DeadlineExceeded => true,
+        Code::AlreadyExists => resuming,
         Code::Ok
         | Code::InvalidArgument
         | Code::NotFound
-        | Code::AlreadyExists
         | Code::PermissionDenied
         | Code::FailedPrecondition
         | Code::Aborted

@@ -20,7 +20,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let is_new = !config.is_postgres() && !sqlite_path(url).exists();
     let opened =
         Store::open(url).await.with_context(|| format!("the database {} cannot be opened", config.database_shown()));
-    let store = opened.map_err(|error| serve::with_database_advice(error, &config))?;
+    let store = opened.map_err(|error| serve::with_advice(error, &config))?;
     store.ping().await.with_context(|| format!("the database {} does not answer", config.database_shown()))?;
     let done = if is_new { "was made, with all tables" } else { "has all tables, as this version needs them" };
     output::line(&format!("{} {done}", config.database_shown()))

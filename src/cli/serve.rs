@@ -1,7 +1,5 @@
 //! `recado serve`: the gateway itself.
 
-use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
 use anyhow::anyhow;
@@ -54,44 +52,13 @@ pub fn shutdown_signal() -> anyhow::Result<impl Future<Output = ()> + Send + 'st
     })
 }
 
-/// Adds what would be right to a failed start. It looks only after the failure: a check before would be a guess.
-fn with_advice(error: anyhow::Error, config: &Config) -> anyhow::Error {
-    let mut advice = Vec::new();
-    for (setting, addr) in [("grpc_addr", config.grpc_addr), ("http_addr", config.http_addr)] {
-        advice.extend(about_address(setting, addr));
+/// Adds what would be right to a database that could not be opened; `App` does so for the sockets. It looks only after
+/// the failure: a check before would be a guess.
+pub fn with_advice(error: anyhow::Error, config: &Config) -> anyhow::Error {
+    match about_database(config.database_url.expose_secret()) {
+        Some(advice) => anyhow!("{error:#}\n  {advice}"),
+        None => error,
     }
-    advice.extend(about_database(config.database_url.expose_secret()));
-    advised(error, &advice)
-}
-
-/// The same for a database that could not be opened.
-pub fn with_database_advice(error: anyhow::Error, config: &Config) -> anyhow::Error {
-    advised(error, &Vec::from_iter(about_database(config.database_url.expose_secret())))
-}
-
-fn advised(error: anyhow::Error, advice: &[String]) -> anyhow::Error {
-    match advice {
-        [] => error,
-        advice => anyhow!("{error:#}\n  {}", advice.join("\n  ")),
-    }
-}
-
-fn about_address(setting: &str, addr: SocketAddr) -> Option<String> {
-    let cause = TcpListener::bind(addr).err()?;
-    let flag = setting.replace('_', "-");
-    Some(match cause.kind() {
-        ErrorKind::AddrInUse => format!(
-            "{setting} {addr} is in use by another process; stop it, or choose another port with --{flag} (port 0 lets \
-             the system choose)"
-        ),
-        ErrorKind::PermissionDenied => {
-            format!("{setting} {addr} needs privileges; choose a port from 1024 on with --{flag}")
-        }
-        ErrorKind::AddrNotAvailable => {
-            format!("{setting} {addr} is no address of this machine; 127.0.0.1 and 0.0.0.0 are")
-        }
-        _ => format!("{setting} {addr}: {cause}"),
-    })
 }
 
 /// What stands against a database file.
@@ -119,13 +86,13 @@ fn about_database(url: &str) -> Option<String> {
     }
     let writable = match file.exists() {
         true => std::fs::File::options().append(true).open(&file).map(drop),
-        false => tempfile_in(folder),
+        false => try_file_in(folder),
     };
     writable.err().map(|cause| format!("database_url {url} cannot be written by this user: {cause}"))
 }
 
 /// Whether a file can be made in a folder.
-fn tempfile_in(folder: &Path) -> std::io::Result<()> {
+fn try_file_in(folder: &Path) -> std::io::Result<()> {
     let path = folder.join(format!(".recado-{}", std::process::id()));
     std::fs::File::options().write(true).create_new(true).open(&path)?;
     std::fs::remove_file(path)
@@ -140,16 +107,6 @@ mod tests {
         let line: serde_json::Value = serde_json::from_str(&ready("127.0.0.1:50051", "[::1]:8080")).unwrap();
         assert_eq!(line["grpc_addr"], "127.0.0.1:50051");
         assert_eq!(line["http_addr"], "[::1]:8080");
-    }
-
-    #[test]
-    fn a_port_in_use_is_named_with_its_flag() {
-        let held = TcpListener::bind("127.0.0.1:0").unwrap();
-        let config = Config { http_addr: held.local_addr().unwrap(), ..Config::default() };
-        let config = Config { grpc_addr: "127.0.0.1:0".parse().unwrap(), ..config };
-        let text = with_advice(anyhow!("bind failed"), &config).to_string();
-        assert!(text.starts_with("bind failed\n  http_addr 127.0.0.1:"), "{text}");
-        assert!(text.contains("in use") && text.contains("--http-addr") && !text.contains("grpc_addr"), "{text}");
     }
 
     #[test]
