@@ -80,8 +80,8 @@ impl App {
         let warming = tokio::task::spawn_blocking(|| drop("+5511987654321".parse::<PhoneNumber>()));
         let store = Store::open(config.database_url.expose_secret()).await?;
         if store.is_exclusive() {
-            let count = store.end_leases(now_ms()).await?;
-            tracing::debug!(count, "leases of the process before this one were ended");
+            let count = store.end_predecessor(now_ms()).await?;
+            tracing::debug!(count, "messages were in the hands of the process before this one");
         }
         let access = Arc::new(Access::load(store.clone(), config.admin_key.as_ref()).await?);
         let grpc_socket = bind(config.grpc_addr, "grpc_addr").await?;

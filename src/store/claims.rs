@@ -156,11 +156,13 @@ impl Store {
         Ok(next)
     }
 
-    /// Ends every lease at once: for a process that has the database alone, all of them are its dead predecessor's.
+    /// Ends every lease and every stream's hold at once: for a process that has the database alone, all of them are its
+    /// dead predecessor's. Tells how many messages were in hand.
     ///
     /// # Errors
     /// When the store is away.
-    pub async fn end_leases(&self, now: Millis) -> Result<u64, StoreError> {
+    pub async fn end_predecessor(&self, now: Millis) -> Result<u64, StoreError> {
+        self.end_holds().await?;
         use super::entity::messages::{Column, Entity};
         use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
         let result = Entity::update_many()

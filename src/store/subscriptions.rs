@@ -155,6 +155,16 @@ impl Store {
         Ok(())
     }
 
+    /// Lets go of all subscriptions, whoever holds them.
+    pub(super) async fn end_holds(&self) -> Result<(), StoreError> {
+        subscriptions::Entity::update_many()
+            .col_expr(Column::Holder, super::set(Option::<Uuid>::None))
+            .filter(Column::Holder.is_not_null())
+            .exec(&self.inner.write)
+            .await?;
+        Ok(())
+    }
+
     /// Moves a subscription on to a place; a place behind it moves nothing. Answers the place after it, or `None` when
     /// there is no such subscription.
     ///
