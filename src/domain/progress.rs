@@ -356,7 +356,8 @@ impl Progress {
 
     /// It can never be handed over, whatever is tried: its sender is gone.
     pub fn give_up(&mut self, error: DeliveryError, now: Millis) -> Option<Step> {
-        if self.claim.is_some() || !self.status.is_waiting() {
+        // One in doubt is ready when it would be sent again.
+        if self.claim.is_some() || !(self.status.is_waiting() || self.ready) {
             return None;
         }
         let note = self.report(MessageStatus::Failed, self.attempt, Some(error), now);

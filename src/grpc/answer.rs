@@ -7,7 +7,7 @@ use crate::domain::content::{
     Media, MediaKind, MediaSource, Reaction, Template, TemplateHeader,
 };
 use crate::domain::event::{self, ClientInfo, Event, IncomingMessage, Pricing, SenderChange, StatusChanged};
-use crate::domain::message::{Attempt, AttemptOutcome, InDoubtPolicy, Message, Priority};
+use crate::domain::message::{Attempt, AttemptOutcome, DEFAULT_VALIDITY_MS, InDoubtPolicy, Message, Priority};
 use crate::domain::{Contact, Cursor, DeliveryError, Millis, Payload};
 use crate::proto;
 
@@ -328,7 +328,7 @@ pub(super) fn message(message: &Message) -> proto::Message {
     let options = proto::SendOptions {
         idempotency_key: message.idempotency_key.clone().unwrap_or_default(),
         send_time: request.send_at_ms.map(timestamp),
-        validity: request.validity_ms.map(duration),
+        validity: Some(duration(request.validity_ms.unwrap_or(DEFAULT_VALIDITY_MS))),
         callback_data: request.callback_data.clone(),
         labels: request.labels.clone().into_iter().collect(),
         priority: priority(request.priority) as i32,

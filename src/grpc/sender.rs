@@ -1,10 +1,15 @@
 //! Senders into the domain and out of it.
 
+use std::sync::LazyLock;
+
+use prost::Message as _;
+use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, ReflectMessage as _};
+
 use crate::domain::sender::{Limits, SenderState};
 use crate::domain::{Millis, Sender, SenderId};
 use crate::error::{Error, Reason, Violations};
 use crate::proto;
-use crate::provider::AnySettings;
+use crate::provider::{AnySettings, Secrets};
 use crate::senders::Account;
 
 use super::answer;
@@ -33,7 +38,7 @@ pub(super) fn answer_sender(account: &Account) -> proto::Sender {
         create_time: Some(answer::timestamp(sender.create_at_ms)),
         update_time: Some(answer::timestamp(sender.update_at_ms)),
         stored_secrets: account.settings.stored_secrets(),
-        config: Some(account.settings.to_proto()),
+        config: Some(account.settings.to_proto(Secrets::Hidden)),
         ..Default::default()
     }
 }
@@ -142,7 +147,7 @@ fn plain_texts(sender: &proto::Sender, violations: &mut Violations) {
 const UPDATABLE: &[&str] = &["display_name", "phone_number", "state", "limits", "default_language_code"];
 
 /// A sender with an update laid over it. An empty mask takes every field that has a value; a mask that names a field takes
-/// it as it is, also when it is empty. A secret that is not given stays.
+/// it as it is, also when it is empty. A secret that is not given stays, unless the mask names its own path.
 ///
 /// # Errors
 /// All violations; what this version does not carry out.
@@ -186,12 +191,10 @@ pub(super) fn updated(
     }
     let mut settings = account.settings.clone();
     if let Some(config) = update.config.filter(|_| named(provider, true)) {
-        let new = AnySettings::from_proto(config).filter(|new| new.provider() == provider);
-        match new {
-            Some(mut new) => {
-                new.inherit(&settings);
-                check_settings(&new, &mut violations);
-                settings = new;
+        match AnySettings::from_proto(config.clone()).filter(|new| new.provider() == provider) {
+            Some(_) => {
+                settings = laid_over(&account.settings, config, mask)?;
+                check_settings(&settings, &mut violations);
             }
             None => {
                 let description = format!("the provider cannot be changed; this sender's is {provider}");
@@ -201,4 +204,36 @@ pub(super) fn updated(
     }
     violations.into_result()?;
     Ok((sender, settings))
+}
+
+/// Settings with the fields of an update laid over them, field by field as the contract describes them.
+fn laid_over(stored: &AnySettings, given: proto::sender::Config, mask: &[String]) -> Result<AnySettings, Error> {
+    let provider = stored.provider();
+    let secrets = stored.stored_secrets();
+    let mut sender = described(stored.to_proto(Secrets::Shown))?;
+    let field = sender.descriptor().get_field_by_name(provider);
+    let field = field.ok_or_else(|| Error::internal(anyhow::anyhow!("the contract has no config {provider}")))?;
+    let given = described(given)?.get_field(&field).into_owned();
+    if let (Some(config), Some(given)) = (sender.get_field_mut(&field).as_message_mut(), given.as_message()) {
+        for field in given.descriptor().fields() {
+            let path = format!("{provider}.{}", field.name());
+            let whole = mask.iter().any(|named| named == "*" || named == provider);
+            let takes = given.has_field(&field) && (mask.is_empty() || whole || mask.contains(&path))
+                || !given.has_field(&field) && (mask.contains(&path) || whole && !secrets.contains(&path));
+            if takes {
+                config.set_field(&field, given.get_field(&field).into_owned());
+            }
+        }
+    }
+    let config = proto::Sender::decode(sender.encode_to_vec().as_slice()).map_err(Error::internal)?.config;
+    config.and_then(AnySettings::from_proto).ok_or_else(|| Error::internal(anyhow::anyhow!("no config was left")))
+}
+
+/// A config with its fields' names.
+fn described(config: proto::sender::Config) -> Result<DynamicMessage, Error> {
+    static SENDER: LazyLock<Option<MessageDescriptor>> =
+        LazyLock::new(|| DescriptorPool::decode(proto::DESCRIPTORS).ok()?.get_message_by_name("recado.v1.Sender"));
+    let descriptor = SENDER.clone().ok_or_else(|| Error::internal(anyhow::anyhow!("the contract has no Sender")))?;
+    let sender = proto::Sender { config: Some(config), ..Default::default() };
+    DynamicMessage::decode(descriptor, sender.encode_to_vec().as_slice()).map_err(Error::internal)
 }

@@ -26,7 +26,7 @@ mod secret;
 
 pub use capabilities::Capabilities;
 pub use http::HttpClient;
-pub use secret::Secret;
+pub use secret::{Secret, Secrets};
 
 /// One sender at its provider: its settings are parsed when it is built, so [`Provider::send`] cannot find a missing token.
 #[async_trait]
@@ -61,11 +61,8 @@ pub trait Settings: fmt::Debug + Clone + Send + Sync {
     /// Reads them from the contract's message. Nothing is judged yet.
     fn from_proto(proto: Self::Proto) -> Self;
 
-    /// The same without secrets, for answers.
-    fn to_proto(&self) -> Self::Proto;
-
-    /// Takes over the secrets that an update left empty, since secrets are never answered.
-    fn inherit(&mut self, stored: &Self);
+    /// The same again, with secrets or without.
+    fn to_proto(&self, secrets: Secrets) -> Self::Proto;
 
     /// Names of the secrets that are there, as fields of the config (`api_key`).
     fn stored_secrets(&self) -> Vec<&'static str>;
@@ -116,18 +113,10 @@ macro_rules! adapters {
                 }
             }
 
-            /// For answers: without secrets.
-            pub fn to_proto(&self) -> crate::proto::sender::Config {
-                match self { $(Self::$variant(config) => crate::proto::sender::Config::$proto(config.to_proto()),)+ }
-            }
-
-            /// Takes over the secrets that an update left empty.
-            pub fn inherit(&mut self, stored: &Self) {
-                match (self, stored) {
-                    $((Self::$variant(new), Self::$variant(old)) => new.inherit(old),)+
-                    #[allow(unreachable_patterns, reason = "reached as soon as there are two")]
-                    _ => {}
-                }
+            /// The contract's `config`. Only an answer without secrets may leave the process.
+            pub fn to_proto(&self, secrets: Secrets) -> crate::proto::sender::Config {
+                use crate::proto::sender::Config;
+                match self { $(Self::$variant(config) => Config::$proto(config.to_proto(secrets)),)+ }
             }
 
             /// Paths of the secrets that are there: `devino.api_key`.

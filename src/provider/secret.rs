@@ -25,12 +25,22 @@ impl Secret {
         !self.is_empty() && bool::from(self.expose().as_bytes().ct_eq(given.as_bytes()))
     }
 
-    /// Keeps the stored credential when none is given.
-    pub fn inherit(&mut self, stored: &Self) {
-        if self.is_empty() {
-            *self = stored.clone();
+    /// For the contract's message: the credential, or nothing.
+    pub fn told(&self, secrets: Secrets) -> String {
+        match secrets {
+            Secrets::Hidden => String::new(),
+            Secrets::Shown => self.expose().to_owned(),
         }
     }
+}
+
+/// Whether a message of the contract is made with credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Secrets {
+    /// For answers.
+    Hidden,
+    /// For laying an update over what is stored.
+    Shown,
 }
 
 impl From<String> for Secret {

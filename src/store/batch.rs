@@ -68,6 +68,8 @@ pub(super) struct Effects {
     pub appended: Appended,
     pub ready: HashSet<SenderId>,
     pub journalled: bool,
+    /// Messages that were accepted, repeats not counted (T12).
+    pub accepted: u64,
 }
 
 /// Writes a batch; `done[i]` answers `ops[i]`. Nothing is committed yet, and on an error nothing will be.
@@ -286,6 +288,7 @@ impl Batch<'_> {
             return Ok(());
         }
         let places = log::take_places(self.transaction, new.len() + events.len(), self.now).await?;
+        self.effects.accepted = new.len() as u64;
         let mut messages = Vec::with_capacity(new.len());
         let mut all = Vec::with_capacity(new.len() + events.len());
         for (position, (index, accept)) in (places.first..).zip(new) {

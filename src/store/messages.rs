@@ -130,15 +130,33 @@ impl Store {
         }))
     }
 
-    /// Messages of these senders that were handed over and have not come to an end: what the built-in provider, which
-    /// keeps nothing itself, goes on with after a restart.
+    /// Messages of these senders that were handed over, or are just now, and have not moved since `before`: what the
+    /// built-in provider, which keeps nothing itself, goes on with after a restart.
     ///
     /// # Errors
     /// When the store is away.
-    pub async fn unfinished(&self, senders: &[SenderId], limit: u64) -> Result<Vec<Message>, StoreError> {
+    pub async fn unfinished(
+        &self,
+        senders: &[SenderId],
+        before: Millis,
+        limit: u64,
+    ) -> Result<Vec<Message>, StoreError> {
+        use messages::Column;
         let handed_over = [MessageStatus::Sent, MessageStatus::InDoubt, MessageStatus::Delivered];
-        let filter = MessageFilter { senders: senders.to_vec(), statuses: handed_over.to_vec(), ..Default::default() };
-        self.messages(&filter, limit).await
+        let in_hand = sea_orm::Condition::all()
+            .add(Column::Status.eq(MessageStatus::Sending as i16))
+            .add(Column::Claim.is_not_null());
+        let stands =
+            sea_orm::Condition::any().add(Column::Status.is_in(handed_over.map(|status| status as i16))).add(in_hand);
+        let rows = messages::Entity::find()
+            .filter(Column::Sender.is_in(senders.iter().map(SenderId::as_str)))
+            .filter(stands)
+            .filter(Column::StatusAtMs.lte(before))
+            .order_by_desc(Column::Seq)
+            .limit(limit)
+            .all(self.read())
+            .await?;
+        rows.into_iter().map(message).collect()
     }
 }
 

@@ -11,7 +11,7 @@ use super::{Store, StoreError};
 use crate::domain::event::{SenderChange, SenderChanged};
 use crate::domain::message::{DeliveryError, ErrorReason};
 use crate::domain::sender::{Limits, SenderState};
-use crate::domain::{Millis, Payload, Sender, SenderId, now_ms};
+use crate::domain::{MessageStatus, Millis, Payload, Sender, SenderId, now_ms};
 use crate::provider::NAMES;
 
 /// Waiting messages that are given up in one transaction when their sender is deleted.
@@ -191,8 +191,10 @@ impl Store {
             .filter(messages::Column::DueAtMs.is_not_null())
             .filter(messages::Column::Claim.is_null())
             .filter(
-                messages::Column::Status
-                    .is_in(crate::domain::MessageStatus::ALL.into_iter().filter(|s| s.is_waiting()).map(|s| s as i16)),
+                sea_orm::Condition::any().add(messages::Column::Lane.is_not_null()).add(
+                    messages::Column::Status
+                        .is_in(MessageStatus::ALL.into_iter().filter(|s| s.is_waiting()).map(|s| s as i16)),
+                ),
             )
             .order_by_asc(messages::Column::Seq)
             .limit(GIVE_UP);

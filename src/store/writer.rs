@@ -253,6 +253,7 @@ async fn commit_alone(store: &Store, listener: &dyn Listener, op: Op) -> Result<
 }
 
 fn tell(listener: &dyn Listener, effects: Effects) {
+    metrics::counter!("recado_messages_accepted_total").increment(effects.accepted);
     if !effects.appended.is_empty() {
         listener.appended(effects.appended);
     }

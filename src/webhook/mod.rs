@@ -43,7 +43,10 @@ pub fn router(web: Web, body_limit: usize) -> Router {
 async fn ready(State(web): State<Web>) -> Response {
     match web.store.ping().await {
         Ok(()) => "ready\n".into_response(),
-        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("the store is away: {error}\n")).into_response(),
+        Err(error) => {
+            tracing::warn!(%error, "not ready: the store is away");
+            (StatusCode::SERVICE_UNAVAILABLE, "the store is away\n").into_response()
+        }
     }
 }
 

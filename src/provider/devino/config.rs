@@ -6,7 +6,7 @@ use url::Url;
 use super::wire;
 use crate::error::{Reason, Violations};
 use crate::proto::{DevinoApi, DevinoConfig};
-use crate::provider::{Secret, Settings};
+use crate::provider::{Secret, Secrets, Settings};
 
 /// What the operator gave. Serialised only to be sealed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -59,7 +59,7 @@ impl Settings for Config {
         }
     }
 
-    fn to_proto(&self) -> DevinoConfig {
+    fn to_proto(&self, secrets: Secrets) -> DevinoConfig {
         let api = match self.api {
             Api::Classic => DevinoApi::Classic,
             Api::Direct => DevinoApi::Direct,
@@ -67,21 +67,16 @@ impl Settings for Config {
         };
         DevinoConfig {
             base_url: self.base_url.clone(),
-            api_key: String::new(),
+            api_key: self.api_key.told(secrets),
             from: self.from.clone(),
             api: api.into(),
-            webhook_token: String::new(),
+            webhook_token: self.webhook_token.told(secrets),
         }
     }
 
     fn stored_secrets(&self) -> Vec<&'static str> {
         let secrets = [("api_key", &self.api_key), ("webhook_token", &self.webhook_token)];
         secrets.into_iter().filter(|(_, secret)| !secret.is_empty()).map(|(field, _)| field).collect()
-    }
-
-    fn inherit(&mut self, stored: &Self) {
-        self.api_key.inherit(&stored.api_key);
-        self.webhook_token.inherit(&stored.webhook_token);
     }
 
     fn check(&self, violations: &mut Violations) {

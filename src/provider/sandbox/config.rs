@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::Violations;
-use crate::provider::Settings;
+use crate::provider::{Secrets, Settings};
 
 /// No settings.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -16,11 +16,9 @@ impl Settings for Config {
         Self {}
     }
 
-    fn to_proto(&self) -> Self::Proto {
+    fn to_proto(&self, _: Secrets) -> Self::Proto {
         Self::Proto {}
     }
-
-    fn inherit(&mut self, _: &Self) {}
 
     fn stored_secrets(&self) -> Vec<&'static str> {
         Vec::new()
