@@ -1,0 +1,4 @@
+//! Devino from end to end, with the fake provider over HTTP on the other side.
+
+mod faults;
+mod sending;
