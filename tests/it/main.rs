@@ -6,6 +6,7 @@ mod gateway;
 mod main_job;
 mod once;
 mod order;
+#[allow(dead_code, reason = "the contract suite uses the rest")]
 mod provider;
 mod sandbox;
 mod sending;

@@ -90,12 +90,6 @@ impl Provider {
         *self.desk.count.borrow()
     }
 
-    /// Waits until so many requests came in all.
-    pub async fn reached(&self, count: usize) {
-        let mut seen = self.desk.count.subscribe();
-        let _ = seen.wait_for(|came| *came >= count).await;
-    }
-
     /// The next request that was not taken yet.
     pub async fn next(&self) -> Call {
         let mut seen = self.desk.count.subscribe();
