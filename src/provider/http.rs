@@ -164,7 +164,8 @@ fn retry_after(value: &str) -> Option<Duration> {
     value.trim().parse::<u64>().ok().map(|seconds| Duration::from_secs(seconds.min(3_600)))
 }
 
-fn redact(mut text: String, secrets: &[&str]) -> String {
+/// Takes secrets out of a text that others may read: a trace, or a provider's own words that an error repeats.
+pub(super) fn redact(mut text: String, secrets: &[&str]) -> String {
     for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
         text = text.replace(*secret, "[redacted]");
     }

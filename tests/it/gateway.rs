@@ -68,6 +68,8 @@ pub struct TestGateway {
     pub admin: AdminServiceClient<Channel>,
     pub channel: Channel,
     pub http: String,
+    /// Address of gRPC, for connections of a test's own.
+    pub grpc: String,
     pub database: TestDatabase,
     running: Option<(oneshot::Sender<()>, JoinHandle<Result<()>>)>,
 }
@@ -93,7 +95,8 @@ impl TestGateway {
         }
         let app = App::start(Config::load(&flags)?).await?;
         let http = format!("http://{}", app.http_addr());
-        let channel = Channel::from_shared(format!("http://{}", app.grpc_addr()))?.connect().await?;
+        let grpc = format!("http://{}", app.grpc_addr());
+        let channel = Channel::from_shared(grpc.clone())?.connect().await?;
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(app.run(async move {
             let _ = stopped.await;
@@ -104,6 +107,7 @@ impl TestGateway {
             admin: AdminServiceClient::new(channel.clone()),
             channel,
             http,
+            grpc,
             database,
             running: Some((stop, running)),
         })

@@ -1,5 +1,14 @@
 //! The gateway as its callers meet it: real sockets, a real database, a fake provider over HTTP.
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
+mod devino;
 mod gateway;
+mod main_job;
+mod once;
+mod order;
+#[allow(dead_code, reason = "the contract suite uses the rest")]
+mod provider;
 mod sandbox;
+mod sending;
+mod tools;
+mod waiting;

@@ -14,7 +14,7 @@ use crate::domain::content::{Content, Media, MediaKind, MediaSource, Template};
 use crate::domain::message::Exchange;
 use crate::domain::{DeliveryError, ErrorReason};
 use crate::provider::capabilities::mime_essence;
-use crate::provider::http::{Call, CallError, HttpAnswer};
+use crate::provider::http::{Call, CallError, HttpAnswer, redact};
 use crate::provider::{Answer, Outgoing, Receipt, SendError};
 
 /// One message as Devino takes it.
@@ -66,6 +66,34 @@ enum Verdict {
     All(Result<Receipt, SendError>),
     /// Too large as a whole, but perhaps not in halves; with what it comes to when it cannot be halved.
     Split(SendError),
+}
+
+impl Verdict {
+    /// The same, with secrets taken out of Devino's words: they go into errors, and errors into events.
+    fn without(self, secrets: &[&str]) -> Self {
+        let clean = |error| match error {
+            SendError::Refused(error) => SendError::Refused(clean_error(error, secrets)),
+            SendError::NotTaken { error, retry_after, retries } => {
+                not_taken(clean_error(error, secrets), retry_after, retries)
+            }
+            SendError::InDoubt { detail } => in_doubt(redact(detail, secrets)),
+        };
+        match self {
+            Verdict::Each(outcomes) => {
+                Verdict::Each(outcomes.into_iter().map(|outcome| outcome.map_err(clean)).collect())
+            }
+            Verdict::All(outcome) => Verdict::All(outcome.map_err(clean)),
+            Verdict::Split(error) => Verdict::Split(clean(error)),
+        }
+    }
+}
+
+fn clean_error(error: DeliveryError, secrets: &[&str]) -> DeliveryError {
+    DeliveryError {
+        provider_code: redact(error.provider_code, secrets),
+        provider_message: redact(error.provider_message, secrets),
+        ..error
+    }
 }
 
 impl Adapter {
@@ -124,15 +152,15 @@ impl Adapter {
             }
         };
         // Devino's descriptions could quote what they speak of.
-        let mut redact = self.secrets();
-        redact.extend(items.iter().map(|item| item.to));
-        redact.extend(items.iter().map(|item| item.text).filter(|text| text.len() >= QUOTABLE));
+        let mut secrets = self.secrets();
+        secrets.extend(items.iter().map(|item| item.to));
+        secrets.extend(items.iter().map(|item| item.text).filter(|text| text.len() >= QUOTABLE));
         let call = Call {
             method: Method::POST,
             url: config::below(base, wire::SEND_PATH),
             headers: vec![self.authorization(), ("accept", "application/json".into())],
             body,
-            redact,
+            redact: secrets.clone(),
         };
         let called = self.http.call(call).await;
         let verdict = match called.result {
@@ -143,7 +171,7 @@ impl Adapter {
             }
             Err(CallError::NoAnswer(why)) => Verdict::All(Err(in_doubt(why))),
         };
-        (verdict, Some(called.exchange))
+        (verdict.without(&secrets), Some(called.exchange))
     }
 
     /// The message in Devino's form. Lengths were judged at the door, and Devino judges them again; what has no form
