@@ -45,11 +45,16 @@ pub struct Caller {
     /// For which senders; empty: all.
     pub senders: Vec<SenderId>,
     expire_at_ms: Option<Millis>,
+    revoked: bool,
 }
 
 impl Caller {
+    fn works(&self) -> bool {
+        !self.revoked && self.expire_at_ms.is_none_or(|at| at > now_ms())
+    }
+
     fn everything(id: &str) -> Self {
-        Self { id: id.into(), scopes: Scope::ALL.to_vec(), senders: Vec::new(), expire_at_ms: None }
+        Self { id: id.into(), scopes: Scope::ALL.to_vec(), senders: Vec::new(), expire_at_ms: None, revoked: false }
     }
 
     /// Whether the caller may do such things.
@@ -115,7 +120,7 @@ impl Access {
     pub async fn refresh(&self) -> Result<(), StoreError> {
         let stored = self.store.api_keys().await?;
         let any = !stored.is_empty();
-        let by_hash = stored.into_iter().filter(|key| key.revoke_at_ms.is_none()).filter_map(entry).collect();
+        let by_hash = stored.into_iter().filter_map(entry).collect();
         *self.keys.write().unwrap_or_else(|e| e.into_inner()) = Keys { by_hash, any };
         Ok(())
     }
@@ -127,7 +132,8 @@ impl Access {
 
     /// Whether some key that works may administrate; without one, only a key that may can be made.
     pub fn has_admin(&self) -> bool {
-        self.admin.is_some() || self.read().by_hash.values().any(|caller| caller.scopes.contains(&Scope::Admin))
+        self.admin.is_some()
+            || self.read().by_hash.values().any(|caller| caller.works() && caller.scopes.contains(&Scope::Admin))
     }
 
     /// Who calls with this `authorization` header.
@@ -149,8 +155,11 @@ impl Access {
             return Ok(Arc::new(Caller::everything("admin")));
         }
         let keys = self.read();
-        let caller = keys.by_hash.get(&hash).filter(|caller| caller.expire_at_ms.is_none_or(|at| at > now_ms()));
-        caller.cloned().ok_or(Error::Unauthenticated("this key is not known, was revoked or has expired"))
+        match keys.by_hash.get(&hash) {
+            Some(caller) if caller.works() => Ok(caller.clone()),
+            Some(_) => Err(Error::KeyRevoked),
+            None => Err(Error::Unauthenticated("this key is not known")),
+        }
     }
 
     /// Whether a caller's key still works: what open streams ask.
@@ -158,10 +167,7 @@ impl Access {
         match caller.id.as_str() {
             "" => !self.needs_key(),
             "admin" => self.admin.is_some(),
-            _ => {
-                self.read().by_hash.values().any(|known| known.as_ref() == caller)
-                    && caller.expire_at_ms.is_none_or(|at| at > now_ms())
-            }
+            id => caller.works() && self.read().by_hash.values().any(|known| known.id == id && known.works()),
         }
     }
 
@@ -173,6 +179,7 @@ impl Access {
 
 fn entry(key: StoredKey) -> Option<([u8; 32], Arc<Caller>)> {
     let scopes = Scope::ALL.into_iter().filter(|scope| key.scopes.iter().any(|word| word == scope.as_str())).collect();
-    let caller = Caller { id: key.id, scopes, senders: key.senders, expire_at_ms: key.expire_at_ms };
+    let revoked = key.revoke_at_ms.is_some();
+    let caller = Caller { id: key.id, scopes, senders: key.senders, expire_at_ms: key.expire_at_ms, revoked };
     Some((key.hash.try_into().ok()?, Arc::new(caller)))
 }

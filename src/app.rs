@@ -28,6 +28,8 @@ use crate::webhook::{Web, router};
 
 /// How often keys and senders are read again, for what other replicas changed.
 const REFRESH: Duration = Duration::from_secs(2);
+/// Characters of an admin key that nobody guesses.
+const ADMIN_KEY_MIN: usize = 16;
 /// How long streams and servers may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(5);
 /// Messages that the sandbox goes on with after a restart.
@@ -89,6 +91,9 @@ impl App {
         let grpc_socket = bind(config.grpc_addr, "grpc_addr").await?;
         let http_socket = bind(config.http_addr, "http_addr").await?;
         let (grpc_addr, http_addr) = (grpc_socket.local_addr()?, http_socket.local_addr()?);
+        if config.admin_key.as_ref().is_some_and(|key| key.expose_secret().len() < ADMIN_KEY_MIN) {
+            tracing::warn!("admin_key is short enough to be guessed; `openssl rand -base64 32` makes a good one");
+        }
         check_exposure(grpc_addr, &access, &config.tls)?;
 
         let (simulator, delivery) = sandbox::Simulator::new();

@@ -12,6 +12,8 @@ use super::{Config, ConfigError};
 
 /// Fewest events that the memory for live subscribers may hold.
 const SMALLEST_RING: usize = 16;
+/// Larger rings fill the memory: an event takes about a kilobyte.
+const LARGEST_RING: usize = 1_000_000;
 
 impl Config {
     /// Checks what must fit together.
@@ -29,7 +31,8 @@ impl Config {
             }
         };
         let ring = self.events.ring;
-        wrong(ring < SMALLEST_RING, &format_args!("events.ring is {ring}; it must be {SMALLEST_RING} or more"));
+        let fits = (SMALLEST_RING..=LARGEST_RING).contains(&ring);
+        wrong(!fits, &format_args!("events.ring is {ring}; it must be {SMALLEST_RING} to {LARGEST_RING}"));
         wrong(self.events.slow_consumer.is_zero(), &"events.slow_consumer is 0; it must be longer");
         wrong(self.webhook.body_limit == 0, &"webhook.body_limit is 0; it must be larger, or every webhook is refused");
         if let Err(error) = crate::telemetry::filter(&self.log) {

@@ -169,7 +169,7 @@ fn what_does_not_fit_together_is_named_all_at_once() {
         "grpc_addr and http_addr are both 127.0.0.1:7",
         "public_url",
         "master_key is required with PostgreSQL",
-        "events.ring is 15; it must be 16 or more",
+        "events.ring is 15; it must be 16 to 1000000",
         "tls.key is set and tls.certificate is not",
         "log.level",
         "engine.retry_cap",

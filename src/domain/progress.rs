@@ -127,7 +127,7 @@ impl Progress {
         Self {
             status,
             status_at_ms: terms.accept_at_ms,
-            seen: Seen::default().with(status),
+            seen: Seen::default().with(MessageStatus::Accepted),
             attempt: 0,
             attempt_start_at_ms: None,
             claim: None,

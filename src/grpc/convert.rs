@@ -125,6 +125,10 @@ pub(super) fn template(
         }
         violations.check(&path, text(value.clone(), 1, 4_096, "a parameter's value"));
     }
+    let positions = request.parameters.keys().filter(|key| key.parse::<u32>().is_ok()).count();
+    if positions != 0 && positions != request.parameters.len() {
+        violations.add("parameters", Reason::Invalid, "parameters go by position or by name, not by both");
+    }
     let header = request.header.and_then(|header| template_header(header, violations));
     let buttons = template_buttons(request.buttons, violations);
     let content = name.zip(language_code).map(|(template, language_code)| {
@@ -193,10 +197,12 @@ fn message_content(content: proto::send_message_request::Content, violations: &m
         Sent::Interactive(value) => interactive(value, violations).map(Content::Interactive),
         Sent::Reaction(value) => {
             let message_id = violations.check("reaction.message_id", value.message_id.parse());
+            // Emoji are sequences of up to some ten scalars, none of them a letter or a blank.
+            let symbols = !value.emoji.chars().any(|c| c.is_alphabetic() || c.is_whitespace() || c.is_control());
             let emoji = match value.emoji.chars().count() {
-                0..=16 => Some(value.emoji),
+                0..=16 if symbols => Some(value.emoji),
                 _ => {
-                    violations.add("reaction.emoji", Reason::TooLong, "one emoji, or empty to take it back");
+                    violations.add("reaction.emoji", Reason::Invalid, "one emoji, or empty to take it back");
                     None
                 }
             };
@@ -209,8 +215,8 @@ fn message_content(content: proto::send_message_request::Content, violations: &m
 /// A text between two lengths, in characters. Control characters other than line breaks and tabs are no text.
 fn text(value: String, min: usize, max: usize, what: &str) -> Result<String, (Reason, String)> {
     let length = value.chars().count();
-    if length == 0 && min > 0 {
-        return Err((Reason::Required, format!("{what} is needed")));
+    if min > 0 && value.trim().is_empty() {
+        return Err((Reason::Required, format!("{what} is needed; blanks are none")));
     }
     if length < min {
         return Err((Reason::TooShort, format!("{length} characters; {what} has at least {min}")));
@@ -376,12 +382,20 @@ fn is_date(value: &str) -> bool {
         (part.len() == length && part.bytes().all(|b| b.is_ascii_digit())).then(|| part.parse::<u32>().ok()).flatten()
     };
     match parts.as_slice() {
-        [year, month, day] => {
-            number(year, 4).is_some()
-                && number(month, 2).is_some_and(|m| (1..=12).contains(&m))
-                && number(day, 2).is_some_and(|d| (1..=31).contains(&d))
-        }
+        [year, month, day] => match (number(year, 4), number(month, 2), number(day, 2)) {
+            (Some(year), Some(month @ 1..=12), Some(day)) => (1..=days(year, month)).contains(&day),
+            _ => false,
+        },
         _ => false,
+    }
+}
+
+fn days(year: u32, month: u32) -> u32 {
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    match month {
+        2 => 28 + u32::from(leap),
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
     }
 }
 
@@ -405,6 +419,9 @@ fn interactive(value: proto::Interactive, violations: &mut Violations) -> Option
             None
         }
     };
+    if let (Some(InteractiveHeader::Media(_)), Some(InteractiveAction::List(_))) = (&header, &action) {
+        violations.add("interactive.header", Reason::NotSupported, "a list takes a header of text only");
+    }
     Some(Interactive { body: body?, header, footer: footer?, action: action? })
 }
 
@@ -539,8 +556,11 @@ fn refuse_what_is_not_there(options: &proto::SendOptions) -> Result<(), Error> {
         return Err(Error::NotImplemented("options.fallback_senders"));
     }
     let window = options.on_window_closed.as_ref();
-    let anyway = |policy: &&proto::WindowPolicy| policy.action() == Action::SendAnyway && policy.template.is_none();
-    if window.is_some() && window.filter(anyway).is_none() {
+    // An empty policy is none.
+    let anyway = |policy: &proto::WindowPolicy| {
+        policy.template.is_none() && [Action::Unspecified as i32, Action::SendAnyway as i32].contains(&policy.action)
+    };
+    if !window.is_none_or(anyway) {
         return Err(Error::NotImplemented("options.on_window_closed other than SEND_ANYWAY"));
     }
     Ok(())

@@ -23,6 +23,8 @@ const HEARTBEAT_DEFAULT: Duration = Duration::from_secs(15);
 const HEARTBEAT_RANGE: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(300);
 /// A stream's hold on a subscription outlives this many of its heartbeats.
 const HOLD_BEATS: u32 = 3;
+/// How far a caller's clock may be ahead of ours.
+const CLOCKS_MS: Millis = 60_000;
 /// Answers that wait for HTTP/2 to take them.
 const BUFFER: usize = 64;
 /// Events on a page when the request does not say.
@@ -197,7 +199,13 @@ fn cursor(text: &str, field: &str, violations: &mut Violations) -> Option<Cursor
 }
 
 fn time(time: prost_types::Timestamp, field: &str, violations: &mut Violations) -> Option<Millis> {
-    violations.check(field, convert::millis(time).ok_or((Reason::Invalid, "not a time".to_owned())))
+    let time = convert::millis(time).ok_or((Reason::Invalid, "not a time".to_owned()));
+    // Clocks differ a little; but nothing can be said of a time that has not come.
+    let past = time.and_then(|time| match time > now_ms() + CLOCKS_MS {
+        true => Err((Reason::Invalid, "the time lies ahead".to_owned())),
+        false => Ok(time),
+    });
+    violations.check(field, past)
 }
 
 fn beginning(given: bool, violations: &mut Violations) -> Option<Start> {

@@ -79,6 +79,9 @@ impl Messaging {
             template.language_code = default_language;
         }
         self.check_quoted(caller, &request).await?;
+        if let (true, Some(key)) = (validate_only, &key) {
+            self.check_key(caller, key, &request).await?;
+        }
         if validate_only { Ok(None) } else { Accept::new(&caller.id, key, request, now).map(Some) }
     }
 
@@ -103,6 +106,16 @@ impl Messaging {
             violations.add("reply_to_message_id", Reason::NotSupported, description);
         }
         Ok(account.sender.default_language_code.clone())
+    }
+
+    /// Whether a key is new, or was used for the same content: what a send finds out when it is stored.
+    async fn check_key(&self, caller: &Caller, key: &str, request: &NewMessage) -> Result<(), Error> {
+        let Some(first) = self.0.store.message_of_key(&caller.id, key).await? else { return Ok(()) };
+        let fields = request.differences(&first.request);
+        match fields.is_empty() {
+            true => Ok(()),
+            false => Err(Error::KeyReused { key: key.to_owned(), message_id: first.id.to_string(), fields }),
+        }
     }
 
     /// Whether the messages that this one quotes or reacts to are this sender's.

@@ -6,7 +6,7 @@ use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, ReflectMessage as _};
 
 use crate::domain::sender::{Limits, SenderState};
-use crate::domain::{Millis, Sender, SenderId};
+use crate::domain::{Millis, PhoneNumber, Sender, SenderId};
 use crate::error::{Error, Reason, Violations};
 use crate::proto;
 use crate::provider::{AnySettings, Secrets};
@@ -128,9 +128,11 @@ fn limits(limits: Option<proto::SenderLimits>, violations: &mut Violations) -> L
 }
 
 fn plain_texts(sender: &proto::Sender, violations: &mut Violations) {
+    if !sender.phone_number.is_empty() {
+        violations.check("sender.phone_number", sender.phone_number.parse::<PhoneNumber>());
+    }
     let texts = [
         ("sender.display_name", &sender.display_name),
-        ("sender.phone_number", &sender.phone_number),
         ("sender.default_language_code", &sender.default_language_code),
     ];
     for (field, value) in texts {
@@ -236,4 +238,46 @@ fn described(config: proto::sender::Config) -> Result<DynamicMessage, Error> {
     let descriptor = SENDER.clone().ok_or_else(|| Error::internal(anyhow::anyhow!("the contract has no Sender")))?;
     let sender = proto::Sender { config: Some(config), ..Default::default() };
     DynamicMessage::decode(descriptor, sender.encode_to_vec().as_slice()).map_err(Error::internal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::sender::Config;
+
+    fn stored() -> AnySettings {
+        let config = proto::DevinoConfig {
+            base_url: "http://127.0.0.1:9000/devino".into(),
+            api_key: "key-1".into(),
+            from: "Acme".into(),
+            api: proto::DevinoApi::Classic as i32,
+            webhook_token: "token-1".into(),
+        };
+        AnySettings::from_proto(Config::Devino(config)).unwrap()
+    }
+
+    /// What is stored after an update, secrets shown.
+    fn after(given: proto::DevinoConfig, mask: &[&str]) -> proto::DevinoConfig {
+        let mask: Vec<String> = mask.iter().map(ToString::to_string).collect();
+        match laid_over(&stored(), Config::Devino(given), &mask).unwrap().to_proto(Secrets::Shown) {
+            Config::Devino(config) => config,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_update_changes_what_its_mask_names_and_nothing_else() {
+        let Config::Devino(before) = stored().to_proto(Secrets::Shown) else { unreachable!() };
+        let rotated = proto::DevinoConfig { api_key: "key-2".into(), ..Default::default() };
+        let expected = proto::DevinoConfig { api_key: "key-2".into(), ..before.clone() };
+        assert_eq!(after(rotated.clone(), &["devino.api_key"]), expected);
+        assert_eq!(after(rotated, &[]), expected, "no mask: every field that has a value");
+        let both = proto::DevinoConfig { api_key: "key-2".into(), from: "Other".into(), ..Default::default() };
+        assert_eq!(after(both, &["devino.api_key"]), expected, "what the mask does not name is not looked at");
+        assert_eq!(after(Default::default(), &["devino.webhook_token"]).webhook_token, "", "cleared by its own path");
+        let whole = proto::DevinoConfig { from: "Other".into(), ..Default::default() };
+        let replaced = after(whole, &["devino"]);
+        assert_eq!((replaced.from.as_str(), replaced.api_key.as_str()), ("Other", "key-1"), "secrets stay");
+        assert_eq!(replaced.base_url, "https://api.devino.online", "the rest is replaced");
+    }
 }

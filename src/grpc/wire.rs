@@ -101,6 +101,12 @@ fn log<R>(path: &str, response: &Response<R>, elapsed: std::time::Duration) {
     let method = path.rsplit('/').next().unwrap_or_default();
     let message_id = response.extensions().get::<crate::domain::MessageId>();
     let elapsed_us = elapsed.as_micros() as u64;
+    // Only methods that there are: a label per made-up path would fill the memory.
+    if code != Code::Unimplemented {
+        let labels = [("method", method.to_owned()), ("code", format!("{code:?}"))];
+        metrics::counter!("recado_requests_total", &labels).increment(1);
+        metrics::histogram!("recado_request_seconds").record(elapsed);
+    }
     match message_id {
         Some(id) => tracing::info!(method, code = ?code, message.id = %id, elapsed_us, "a request was answered"),
         None => tracing::info!(method, code = ?code, elapsed_us, "a request was answered"),

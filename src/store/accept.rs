@@ -1,4 +1,4 @@
-//! Acceptance: the message, its key and its ACCEPTED event (SCHEDULED with a later send time), in one transaction.
+//! Acceptance: the message, its key and its ACCEPTED event, in one transaction.
 
 use std::collections::HashMap;
 
@@ -75,7 +75,7 @@ impl Accept {
         let request = &terms.request;
         let event = StatusChanged {
             message_id: id,
-            status: Some(progress.status),
+            status: Some(MessageStatus::Accepted),
             current_status: progress.status,
             late: false,
             duplicate: false,

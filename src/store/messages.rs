@@ -47,6 +47,19 @@ impl Store {
         row.map(message).transpose()
     }
 
+    /// The message that a caller made with an idempotency key.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn message_of_key(&self, caller: &str, key: &str) -> Result<Option<Message>, StoreError> {
+        let row = messages::Entity::find()
+            .filter(messages::Column::IdempotencyKey.eq(key))
+            .filter(messages::Column::Caller.eq(caller))
+            .one(self.read())
+            .await?;
+        row.map(message).transpose()
+    }
+
     /// The attempts of a message, first to last; the one under way has no end.
     ///
     /// # Errors

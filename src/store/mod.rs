@@ -43,7 +43,7 @@ pub use subscriptions::{Hold, StoredSubscription};
 pub use writer::{Listener, Writer};
 
 /// How long a lone statement may wait for a connection before the store counts as away.
-const ACQUIRE_LIMIT: Duration = Duration::from_secs(5);
+const ACQUIRE_LIMIT: Duration = Duration::from_secs(3);
 /// Reading connections to an SQLite file.
 const SQLITE_READERS: u32 = 4;
 /// Pages kept in memory by each SQLite connection: 32 MiB, as a negative count of KiB.
@@ -84,8 +84,16 @@ pub enum OpenError {
         /// Why.
         cause: std::io::Error,
     },
+    /// Nobody answers at PostgreSQL's address.
+    #[error("no PostgreSQL answers at {address}: {cause}; is database_url right, and the server up?")]
+    Unreachable {
+        /// Host and port.
+        address: String,
+        /// Why.
+        cause: std::io::Error,
+    },
     /// The database said no.
-    #[error("the database cannot be opened: {0}")]
+    #[error("the database cannot be opened")]
     Database(#[from] DbErr),
 }
 
@@ -179,6 +187,7 @@ impl Store {
             };
             (write, read, lock)
         } else if database_url.starts_with("postgres:") || database_url.starts_with("postgresql:") {
+            check_reachable(database_url).await?;
             let pool = Database::connect(postgres_options(database_url)).await?;
             migrate_postgres(&pool).await?;
             (pool.clone(), pool, None)
@@ -291,6 +300,17 @@ async fn log_epoch(database: &DatabaseConnection) -> Result<i64, DbErr> {
     row.map(|row| row.epoch).ok_or_else(|| DbErr::RecordNotFound("the log has no row".into()))
 }
 
+/// The pool would only say that it timed out.
+async fn check_reachable(url: &str) -> Result<(), OpenError> {
+    let Ok(url) = url::Url::parse(url) else { return Ok(()) };
+    // A socket in a folder has no host; the pool finds it, or says so.
+    let Some(host) = url.host_str().filter(|host| !host.is_empty()) else { return Ok(()) };
+    let address = format!("{host}:{}", url.port().unwrap_or(5432));
+    let connected = tokio::time::timeout(ACQUIRE_LIMIT, tokio::net::TcpStream::connect(&address)).await;
+    let connected = connected.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
+    connected.map(drop).map_err(|cause| OpenError::Unreachable { address, cause })
+}
+
 /// Two gateways on one SQLite file would each believe that the other's work was abandoned.
 fn lock_sqlite(url: &str) -> Result<Option<std::fs::File>, OpenError> {
     if is_in_memory(url) {
@@ -298,7 +318,13 @@ fn lock_sqlite(url: &str) -> Result<Option<std::fs::File>, OpenError> {
     }
     let path = PathBuf::from(format!("{}.lock", sqlite_path(url).display()));
     let failed = |cause| OpenError::Lock { path: path.clone(), cause };
-    let file = std::fs::File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+    let mut options = std::fs::File::options();
+    options.create(true).truncate(false).write(true);
+    // Messages lie there in clear. SQLite gives its other files the mode of the first.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(&path).map_err(failed)?;
+    options.open(sqlite_path(url)).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::InUse(sqlite_path(url))),

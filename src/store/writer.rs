@@ -14,7 +14,8 @@ use super::intake::Intake;
 use super::journal::NewJournalEntry;
 use super::log::Appended;
 use super::{Store, StoreError};
-use crate::domain::{MessageId, MessageStatus, Millis, SenderId, now_ms};
+use crate::domain::event::StatusChanged;
+use crate::domain::{MessageId, MessageStatus, Millis, Payload, SenderId, now_ms};
 use crate::error::Error;
 
 /// Acceptances that may wait at the same time; the next one is told to come back (RESOURCE_EXHAUSTED).
@@ -254,6 +255,11 @@ async fn commit_alone(store: &Store, listener: &dyn Listener, op: Op) -> Result<
 
 fn tell(listener: &dyn Listener, effects: Effects) {
     metrics::counter!("recado_messages_accepted_total").increment(effects.accepted);
+    for event in &effects.appended {
+        if let Payload::StatusChanged(StatusChanged { status: Some(status), duplicate: false, .. }) = &event.payload {
+            metrics::counter!("recado_statuses_total", "status" => status.as_str()).increment(1);
+        }
+    }
     if !effects.appended.is_empty() {
         listener.appended(effects.appended);
     }

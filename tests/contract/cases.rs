@@ -331,7 +331,7 @@ fn echo(call: &Call) -> Reply {
 
 pub async fn secrets_stay_secret(fixture: Fixture) {
     let mut shown = vec![format!("{:?}", fixture.adapter), format!("{:?}", fixture.settings)];
-    shown.push(format!("{:?}", fixture.settings.to_proto()));
+    shown.push(format!("{:?}", fixture.settings.to_proto(recado::provider::Secrets::Hidden)));
     let answering = fixture.provider.answer_all(|call| Some(echo(call)));
     let outgoing = [text(PERSON)];
     for answer in fixture.adapter.send(&outgoing).await {

@@ -39,7 +39,7 @@ on_both_databases! {
         let at_once = gateway.send(text("acme", &number(1), "at once")).await?;
         let mut stream = gateway.stream(after(&scheduled.cursor)).await?;
         let seen = Seen::until_all(&mut stream, 2, MessageStatus::Sent).await?;
-        assert_eq!(seen.words(&scheduled.message_id), ["SCHEDULED", "SENT"]);
+        assert_eq!(seen.words(&scheduled.message_id), ["ACCEPTED", "SENT"]);
         assert_eq!(seen.words(&at_once.message_id), ["ACCEPTED", "SENT"]);
         let rows = fake.rows();
         assert_eq!(rows.iter().map(|row| row.text.as_str()).collect::<Vec<_>>(), ["at once", "later"]);
@@ -107,7 +107,7 @@ on_both_databases! {
         let mut stream = gateway.stream(after(&waiting.cursor)).await?;
         let seen = Seen::until_all(&mut stream, 1, MessageStatus::Sent).await?;
         assert_eq!(seen.words(&waiting.message_id), ["ACCEPTED", "CANCELLED"]);
-        assert_eq!(seen.words(&scheduled.message_id), ["SCHEDULED", "CANCELLED"]);
+        assert_eq!(seen.words(&scheduled.message_id), ["ACCEPTED", "CANCELLED"]);
         assert_eq!(seen.words(&last.message_id), ["ACCEPTED", "SENT"]);
         assert_eq!(seen.by_message[&waiting.message_id][1].error.as_ref().unwrap().reason(), DeliveryErrorReason::Cancelled);
         assert_eq!(fake.ledger().seen, 1);
