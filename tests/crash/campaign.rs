@@ -5,7 +5,7 @@ use rand::RngExt as _;
 use crate::gateway::TestDatabase;
 use crate::on_both_databases;
 use crate::process::Setup;
-use crate::scene::{Scene, acquit, kills, provider, seed};
+use crate::scene::{Scene, acquit, kills, seed};
 
 /// The longest time that a gateway works between two kills.
 const WORKS_MS: u64 = 1_200;
@@ -20,10 +20,11 @@ on_both_databases! {
         let folder = tempfile::tempdir()?;
         let setup = Setup::new(&database.url, folder.path());
         let mut process = setup.start().await?;
-        let mut scene = Scene::begin(&name, setup.addresses.grpc, provider(seed).await?, seed, 0.2).await?;
+        let mut scene = Scene::begin(&name, setup.addresses.grpc, seed, 0.2).await?;
         while scene.killed() < kills() {
             scene.working().await?;
             scene.somebody_writes();
+            scene.provider_changes_pace()?;
             scene.some_time(WORKS_MS).await;
             scene.somebody_writes();
             scene.kill(&mut process)?;

@@ -82,8 +82,7 @@ impl Verdict {
 
 /// Judges.
 pub fn judge(evidence: &Evidence) -> Verdict {
-    let mut verdict =
-        Verdict { accepted: evidence.sent.len(), events: evidence.listed.len(), ..Verdict::default() };
+    let mut verdict = Verdict { accepted: evidence.sent.len(), events: evidence.listed.len(), ..Verdict::default() };
     the_stream_is_the_log(evidence, &mut verdict);
     let histories = histories(&evidence.listed);
     every_message_was_handed_over_once(evidence, &histories, &mut verdict);

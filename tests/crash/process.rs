@@ -64,7 +64,7 @@ impl Setup {
             public_url: format!("http://{}", addresses.http),
             database_url: database_url.to_owned(),
             log: folder.join(format!("gateway-{}.log", addresses.grpc.port())),
-            settings: vec![("engine-call-limit", "3s"), ("engine-lease", "4s"), ("engine-in-doubt-wait", "1s")],
+            settings: vec![("engine-call-limit", "1500ms"), ("engine-lease", "2s"), ("engine-in-doubt-wait", "1s")],
         }
     }
 

@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::balancer::Balancer;
 use crate::gateway::{Engine, TestDatabase};
 use crate::process::Setup;
-use crate::scene::{Scene, acquit, kills, provider, seed};
+use crate::scene::{Scene, acquit, kills, seed};
 
 const WORKS_MS: u64 = 1_200;
 
@@ -22,10 +22,11 @@ async fn o4_a_replica_is_killed_and_the_other_takes_over() -> Result<()> {
     // Together, so that both find the database empty.
     let (first, second) = tokio::try_join!(setups[0].start(), setups[1].start())?;
     let mut processes = [first, second];
-    let mut scene = Scene::begin(name, grpc.addr, provider(seed).await?, seed, 0.2).await?;
+    let mut scene = Scene::begin(name, grpc.addr, seed, 0.2).await?;
     while scene.killed() < kills() {
         let turn = scene.killed() % 2;
         scene.somebody_writes();
+        scene.provider_changes_pace()?;
         scene.some_time(WORKS_MS).await;
         scene.kill(&mut processes[turn])?;
         // Only the other one is there.

@@ -1,7 +1,7 @@
 //! What a restart must leave as it was.
 
 use anyhow::{Context as _, Result, ensure};
-use recado::fake::{Action, Fault, FakeProvider, Script};
+use recado::fake::{Action, FakeProvider, Fault, Script};
 use recado::proto;
 use recado::proto::{AttemptOutcome, MessageStatus};
 use tonic::transport::Channel;
@@ -76,7 +76,7 @@ async fn get(messaging: &mut Messaging, message_id: &str) -> Result<proto::GetMe
 async fn a_second_gateway_on_one_sqlite_file_refuses_to_start_and_harms_nothing() -> Result<()> {
     let database = TestDatabase::create(Engine::Sqlite).await?;
     let folder = tempfile::tempdir()?;
-    let setup = Setup::new(&database.url, folder.path());
+    let setup = Setup::new(&database.url, folder.path()).with("engine-call-limit", "20s").with("engine-lease", "60s");
     let fake = FakeProvider::start("127.0.0.1:0".parse()?).await?;
     let slow = Fault::always(Action::Slow { ms: 1_500 });
     fake.set_script(Script { faults: vec![slow], ..Script::default() }).map_err(anyhow::Error::msg)?;

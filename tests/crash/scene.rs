@@ -36,19 +36,20 @@ pub fn seed(name: &str) -> u64 {
     seed
 }
 
+/// How long the provider's statuses take: less than any wait of the gateway, or longer than its lease and its wait for word,
+/// so that doubts are settled by a status, and also before one comes.
+const STATUSES_MS: [u64; 3] = [50, 500, 4_000];
+
 /// The provider of the campaigns: slow enough that kills meet calls, with webhooks that come twice and in any order.
-pub async fn provider(seed: u64) -> Result<FakeProvider> {
-    let fake = FakeProvider::start("127.0.0.1:0".parse()?).await?;
+fn script(seed: u64, statuses_ms: u64) -> Script {
     let step = |status: &str, after_ms| Step { status: status.into(), after_ms, error_code: 0 };
-    let script = Script {
+    Script {
         seed,
         latency_ms: 30,
-        statuses: vec![step("DELIVERED", 50), step("READ", 150)],
+        statuses: vec![step("DELIVERED", statuses_ms), step("READ", statuses_ms + 100)],
         webhooks: Webhooks { duplicate: 0.2, reorder: true, ..Webhooks::default() },
         ..Script::default()
-    };
-    fake.set_script(script).map_err(anyhow::Error::msg)?;
-    Ok(fake)
+    }
 }
 
 /// Callers and a subscriber at work.
@@ -60,6 +61,7 @@ pub struct Scene {
     pub subscriber: Subscriber,
     grpc: SocketAddr,
     webhook_url: String,
+    seed: u64,
     kills: Vec<Millis>,
     killed: Option<Instant>,
     /// From a kill until a caller heard OK again.
@@ -67,8 +69,11 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// Makes the sender and lets the callers begin. `grpc`: where they and the subscriber go.
-    pub async fn begin(name: &str, grpc: SocketAddr, fake: FakeProvider, seed: u64, at_least_once: f64) -> Result<Self> {
+    /// Makes the sender and lets the callers begin. `grpc`: where they and the subscriber go; `at_least_once`: the share of
+    /// messages with that policy.
+    pub async fn begin(name: &str, grpc: SocketAddr, seed: u64, at_least_once: f64) -> Result<Self> {
+        let fake = FakeProvider::start("127.0.0.1:0".parse()?).await?;
+        fake.set_script(script(seed, STATUSES_MS[0])).map_err(anyhow::Error::msg)?;
         let webhook_url = devino_sender(grpc, &fake).await?;
         let plan = Plan { seed, at_least_once, pause: Duration::from_millis(60) };
         Ok(Self {
@@ -79,6 +84,7 @@ impl Scene {
             subscriber: Subscriber::start(grpc),
             grpc,
             webhook_url,
+            seed,
             kills: Vec::new(),
             killed: None,
             slowest: Duration::ZERO,
@@ -112,6 +118,12 @@ impl Scene {
     /// How often a gateway was killed.
     pub fn killed(&self) -> usize {
         self.kills.len()
+    }
+
+    /// From now on statuses take longer, or less long.
+    pub fn provider_changes_pace(&mut self) -> Result<()> {
+        let statuses_ms = STATUSES_MS[self.random.random_range(0..STATUSES_MS.len())];
+        self.fake.set_script(script(self.seed, statuses_ms)).map_err(anyhow::Error::msg)
     }
 
     /// A person writes; the provider's webhook comes until it is taken.

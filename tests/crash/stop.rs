@@ -6,7 +6,7 @@ use recado::fake::{Action, Fault, Script};
 use crate::gateway::TestDatabase;
 use crate::on_both_databases;
 use crate::process::{Setup, wait_for};
-use crate::scene::{Scene, acquit, provider, seed};
+use crate::scene::{Scene, acquit, seed};
 
 const ROUNDS: u64 = 3;
 
@@ -18,13 +18,12 @@ on_both_databases! {
         let folder = tempfile::tempdir()?;
         let setup =
             Setup::new(&database.url, folder.path()).with("engine-call-limit", "20s").with("engine-lease", "60s");
-        let fake = provider(seed).await?;
+        let mut process = setup.start().await?;
+        let mut scene = Scene::begin(&name, setup.addresses.grpc, seed, 0.0).await?;
         // Some answers take long, so that a stop always meets calls under way.
         let slow = Fault::always(Action::Slow { ms: 500 }).with_probability(0.3);
-        fake.set_script(Script { latency_ms: 50, faults: vec![slow], ..Script::default() })
-            .map_err(anyhow::Error::msg)?;
-        let mut process = setup.start().await?;
-        let mut scene = Scene::begin(&name, setup.addresses.grpc, fake, seed, 0.0).await?;
+        let script = Script { latency_ms: 50, faults: vec![slow], ..Script::default() };
+        scene.fake.set_script(script).map_err(anyhow::Error::msg)?;
         for round in 1..=ROUNDS {
             scene.working().await?;
             wait_for("a stream", async || Ok((scene.subscriber.attached() == round).then_some(()))).await?;
