@@ -12,6 +12,7 @@ mod campaign;
 #[path = "../it/gateway.rs"]
 mod gateway;
 mod judge;
+mod judge_tests;
 mod load;
 mod process;
 mod replicas;
