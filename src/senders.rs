@@ -41,6 +41,8 @@ pub struct Senders {
     key: SealKey,
     surroundings: Surroundings,
     accounts: RwLock<HashMap<SenderId, Arc<Account>>>,
+    /// One reading at a time: an older one that ends later would take back what a newer one found.
+    reading: tokio::sync::Mutex<()>,
 }
 
 /// Why the senders could not be read.
@@ -68,7 +70,8 @@ impl Senders {
     /// # Errors
     /// When the store is away or a sender was sealed under another key.
     pub async fn load(store: Store, key: SealKey, surroundings: Surroundings) -> Result<Self, SendersError> {
-        let senders = Self { store, key, surroundings, accounts: RwLock::default() };
+        let senders =
+            Self { store, key, surroundings, accounts: RwLock::default(), reading: tokio::sync::Mutex::default() };
         senders.refresh().await?;
         Ok(senders)
     }
@@ -78,6 +81,7 @@ impl Senders {
     /// # Errors
     /// As [`Senders::load`]; then everything stays as it was.
     pub async fn refresh(&self) -> Result<(), SendersError> {
+        let _reading = self.reading.lock().await;
         let mut accounts = HashMap::new();
         for stored in self.store.senders().await? {
             let known = self.get(&stored.sender.id).filter(|account| account.sender == stored.sender);
@@ -91,7 +95,24 @@ impl Senders {
         Ok(())
     }
 
-    /// One sender.
+    /// One sender, also when another replica made it a moment ago.
+    ///
+    /// # Errors
+    /// When the sender is not known here and the store cannot be asked.
+    pub async fn find(&self, id: &SenderId) -> Result<Option<Arc<Account>>, StoreError> {
+        let known = self.get(id);
+        // Whoever has the store alone knows all senders.
+        if known.is_some() || self.store.is_exclusive() || !self.store.has_sender(id).await? {
+            return Ok(known);
+        }
+        match self.refresh().await {
+            Ok(()) => Ok(self.get(id)),
+            Err(SendersError::Store(error)) => Err(error),
+            Err(error) => Err(StoreError::Fault(error.to_string())),
+        }
+    }
+
+    /// One sender, as far as it is known here.
     pub fn get(&self, id: &SenderId) -> Option<Arc<Account>> {
         self.accounts.read().unwrap_or_else(|e| e.into_inner()).get(id).cloned()
     }

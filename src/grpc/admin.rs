@@ -33,9 +33,9 @@ impl From<SendersError> for Error {
 }
 
 impl Admin {
-    fn account(&self, caller: &Caller, id: &str) -> Result<std::sync::Arc<crate::senders::Account>, Error> {
+    async fn account(&self, caller: &Caller, id: &str) -> Result<std::sync::Arc<crate::senders::Account>, Error> {
         let sender: SenderId = id.parse().map_err(|(reason, why)| Error::invalid("sender", reason, why))?;
-        let found = self.0.senders.get(&sender).filter(|_| caller.sees(&sender));
+        let found = self.0.senders.find(&sender).await?.filter(|_| caller.sees(&sender));
         found.ok_or_else(|| Error::NotFound { resource: "sender", name: id.to_owned() })
     }
 
@@ -59,7 +59,7 @@ impl Admin {
 
     async fn update(&self, caller: &Caller, request: proto::UpdateSenderRequest) -> Result<proto::Sender, Error> {
         let given = request.sender.ok_or_else(|| Error::invalid("sender", Reason::Required, "a sender is needed"))?;
-        let account = self.account(caller, &given.sender)?;
+        let account = self.account(caller, &given.sender).await?;
         let mask = request.update_mask.map(|mask| mask.paths).unwrap_or_default();
         let (sender, settings) = updated(&account, given, &mask, now_ms())?;
         let (change, detail) = match (account.sender.state, sender.state) {
@@ -86,7 +86,7 @@ impl Admin {
     }
 
     async fn delete(&self, caller: &Caller, id: &str) -> Result<(), Error> {
-        let account = self.account(caller, id)?;
+        let account = self.account(caller, id).await?;
         let sender = &account.sender.id;
         let gone = || Error::NotFound { resource: "sender", name: id.to_owned() };
         let appended = self.0.store.delete_sender(sender).await?;
@@ -102,7 +102,10 @@ impl Admin {
         let mut violations = Violations::default();
         let scopes = scopes(&given.scopes, &mut violations);
         let senders = convert::sender_filter(given.senders, "api_key.senders", &mut violations);
-        for (i, sender) in senders.iter().enumerate().filter(|(_, sender)| self.0.senders.get(sender).is_none()) {
+        for (i, sender) in senders.iter().enumerate() {
+            if self.0.senders.find(sender).await?.is_some() {
+                continue;
+            }
             let description = format!("there is no sender {sender}");
             violations.add(format!("api_key.senders[{i}]"), Reason::NotAvailable, description);
         }
@@ -239,7 +242,7 @@ impl AdminService for Admin {
         request: Request<proto::GetSenderRequest>,
     ) -> Result<Response<proto::GetSenderResponse>, Status> {
         let caller = auth::caller(&request, Scope::Admin)?;
-        let account = self.account(&caller, &request.into_inner().sender)?;
+        let account = self.account(&caller, &request.into_inner().sender).await?;
         Ok(Response::new(proto::GetSenderResponse { sender: Some(answer_sender(&account)) }))
     }
 
@@ -284,7 +287,7 @@ impl AdminService for Admin {
         request: Request<proto::CheckSenderRequest>,
     ) -> Result<Response<proto::CheckSenderResponse>, Status> {
         let caller = auth::caller(&request, Scope::Admin)?;
-        let account = self.account(&caller, &request.into_inner().sender)?;
+        let account = self.account(&caller, &request.into_inner().sender).await?;
         Ok(Response::new(check_answer(account.provider.check().await)))
     }
 

@@ -110,7 +110,7 @@ impl Events {
     }
 
     /// The filter as it works for this caller.
-    fn filter(
+    async fn filter(
         &self,
         caller: &Caller,
         filter: Option<proto::EventFilter>,
@@ -136,7 +136,7 @@ impl Events {
             message_ids,
             peers: convert::peer_filter(filter.peers, "filter.peers", violations),
             labels: convert::label_filter(filter.labels, "filter.labels", violations),
-            senders: visible_senders(&self.0, caller, senders)?,
+            senders: visible_senders(&self.0, caller, senders).await?,
         })
     }
 
@@ -251,7 +251,7 @@ impl EventService for Events {
         let start = stream_start(request.start, &mut violations);
         let beat = heartbeat(request.heartbeat_interval, &mut violations);
         let given = request.filter.clone();
-        let filter = self.filter(&caller, request.filter, &mut violations)?;
+        let filter = self.filter(&caller, request.filter, &mut violations).await?;
         if request.takeover && !matches!(start, Some(Start::Subscription(_))) {
             violations.add("takeover", Reason::Invalid, "only a named subscription can be taken over");
         }
@@ -302,7 +302,7 @@ impl EventService for Events {
             Some(Given::FromBeginning(given)) => beginning(given, &mut violations),
             None => Some(Start::Now),
         };
-        let filter = self.filter(&caller, request.filter, &mut violations)?;
+        let filter = self.filter(&caller, request.filter, &mut violations).await?;
         violations.into_result()?;
         let mut position = self.place(start.unwrap_or(Start::Now), &caller).await?;
         // What other replicas wrote a moment ago is read as well: the page must not end before the head that is known.

@@ -68,7 +68,7 @@ impl Messaging {
     ) -> Result<Option<Accept>, Error> {
         let mut violations = Violations::default();
         let parts = read(&mut violations)?;
-        let default_language = self.check_sender(caller, &parts, &mut violations)?;
+        let default_language = self.check_sender(caller, &parts, &mut violations).await?;
         violations.into_result()?;
         let Some(ReadSend { mut request, key, validate_only }) = parts.build() else {
             return Err(Error::Internal(anyhow::anyhow!("a send without violations could not be built")));
@@ -94,10 +94,15 @@ impl Messaging {
     }
 
     /// Whether the sender is there for this caller and can carry the content; answers its default language.
-    fn check_sender(&self, caller: &Caller, parts: &SendParts, violations: &mut Violations) -> Result<String, Error> {
+    async fn check_sender(
+        &self,
+        caller: &Caller,
+        parts: &SendParts,
+        violations: &mut Violations,
+    ) -> Result<String, Error> {
         let Some(sender) = &parts.sender else { return Ok(String::new()) };
         let not_found = || Error::NotFound { resource: "sender", name: sender.to_string() };
-        let account = self.0.senders.get(sender).filter(|_| caller.sees(sender)).ok_or_else(not_found)?;
+        let account = self.0.senders.find(sender).await?.filter(|_| caller.sees(sender)).ok_or_else(not_found)?;
         if let Some(content) = &parts.content {
             account.provider.capabilities().check(content, account.sender.provider, violations);
         }
@@ -208,13 +213,13 @@ fn below(error: Error, path: &str) -> Error {
 }
 
 /// The senders of a filter, cut to those that the caller may know of; one that it may not know of is not there.
-pub(super) fn visible_senders(
+pub(super) async fn visible_senders(
     services: &Services,
     caller: &Caller,
     senders: Vec<SenderId>,
 ) -> Result<Vec<SenderId>, Error> {
     for sender in &senders {
-        if !caller.sees(sender) || services.senders.get(sender).is_none() {
+        if !caller.sees(sender) || services.senders.find(sender).await?.is_none() {
             return Err(Error::NotFound { resource: "sender", name: sender.to_string() });
         }
     }
@@ -322,7 +327,7 @@ impl MessagingService for Messaging {
             senders: Vec::new(),
         };
         violations.into_result()?;
-        filter.senders = visible_senders(&self.0, &caller, senders)?;
+        filter.senders = visible_senders(&self.0, &caller, senders).await?;
         let mut messages = self.0.store.messages(&filter, size + 1).await.map_err(Error::from)?;
         let more = messages.len() as u64 > size;
         messages.truncate(size as usize);

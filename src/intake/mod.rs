@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::now_ms;
 use crate::provider::Webhook;
-use crate::senders::Senders;
+use crate::senders::{Account, Senders};
 use crate::store::{Intake, JournalEntry, Parsed, Store, StoreError, Writer};
 
 /// Webhooks that one look brings.
@@ -59,7 +59,10 @@ async fn take_in_all(store: &Store, writer: &Writer, senders: &Senders) -> Resul
         // Always from the beginning: whatever is pending there was not taken in.
         let entries = store.pending_webhooks(0, PAGE).await?;
         let more = entries.len() as u64 == PAGE;
-        let taken = entries.into_iter().map(|entry| writer.intake(read(senders, entry)));
+        let taken = entries.into_iter().map(|entry| async {
+            let account = senders.find(&entry.sender).await?;
+            writer.intake(read(account.as_deref(), entry)).await
+        });
         join_all(taken).await.into_iter().collect::<Result<(), _>>()?;
         if !more {
             return Ok(());
@@ -68,11 +71,11 @@ async fn take_in_all(store: &Store, writer: &Writer, senders: &Senders) -> Resul
 }
 
 /// What one webhook says. A parser that panics is a fault of ours and costs only its webhook, which stays in the journal.
-fn read(senders: &Senders, entry: JournalEntry) -> Intake {
+fn read(account: Option<&Account>, entry: JournalEntry) -> Intake {
     let JournalEntry { id, sender, provider, receive_at_ms, body } = entry;
     let bytes = body.len();
     let webhook = Webhook { headers: Vec::new(), query: Vec::new(), path_token: None, body, receive_at_ms };
-    let parsed = match senders.get(&sender) {
+    let parsed = match account {
         Some(account) => {
             let parse = AssertUnwindSafe(|| account.provider.parse(&webhook));
             std::panic::catch_unwind(parse).map_or_else(|_| unreadable("the parser panicked".into()), sort)

@@ -1,7 +1,8 @@
 //! Senders. Each change and its event are one transaction.
 
 use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder,
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, PaginatorTrait, QueryFilter,
+    QueryOrder,
 };
 
 use super::changes::Changes;
@@ -97,6 +98,14 @@ impl Store {
             }
         };
         Ok(rows.into_iter().filter_map(readable).collect())
+    }
+
+    /// Whether there is such a sender.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn has_sender(&self, id: &SenderId) -> Result<bool, StoreError> {
+        Ok(senders::Entity::find_by_id(id.as_str()).count(self.read()).await? > 0)
     }
 
     /// Makes a sender; `false` when its id is taken. A paused one accepts and does not hand over.

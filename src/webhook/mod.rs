@@ -140,8 +140,13 @@ impl Taken {
 impl Web {
     /// Verifies on the raw bytes, appends to the journal, and only then answers. It waits for nothing else (I8).
     async fn take(&self, provider: &str, sender: &SenderId, webhook: Webhook) -> Taken {
-        let Some(account) = self.senders.get(sender).filter(|account| account.sender.provider == provider) else {
-            return Taken::Unknown;
+        let account = match self.senders.find(sender).await {
+            Ok(Some(account)) if account.sender.provider == provider => account,
+            Ok(_) => return Taken::Unknown,
+            Err(error) => {
+                tracing::warn!(%sender, %error, "a webhook's sender could not be looked up; the provider is asked to come again");
+                return Taken::NotStored;
+            }
         };
         if let Err(forged) = account.provider.verify(&webhook) {
             tracing::warn!(%sender, bytes = webhook.body.len(), why = %forged, "a webhook was refused");

@@ -1,0 +1,105 @@
+//! What a restart must leave as it was.
+
+use anyhow::{Context as _, Result, ensure};
+use recado::fake::{Action, FakeProvider, Fault, Script};
+use recado::proto;
+use recado::proto::{AttemptOutcome, MessageStatus};
+use tonic::transport::Channel;
+
+use crate::gateway::{Engine, TestDatabase, text};
+use crate::judge::millis;
+use crate::on_both_databases;
+use crate::process::{Addresses, Setup, devino_sender, wait_for};
+
+type Messaging = recado::proto::messaging_service_client::MessagingServiceClient<Channel>;
+
+/// Answered with 429 once, and an hour's wait.
+const LATER: &str = "351910000001";
+/// Answered with 429 once, and a moment's wait.
+const SOON: &str = "351910000002";
+
+on_both_databases! {
+    async fn t13_a_kill_in_the_middle_of_a_retry_schedule_keeps_count_and_time(engine) {
+        let database = TestDatabase::create(engine).await?;
+        let folder = tempfile::tempdir()?;
+        let setup = Setup::new(&database.url, folder.path());
+        let fake = FakeProvider::start("127.0.0.1:0".parse()?).await?;
+        let throttle = |to: &str, seconds| {
+            let action = Action::Throttle { retry_after_s: Some(seconds), body_only: false };
+            Fault::always(action).to(to).first(1)
+        };
+        fake.set_script(Script { faults: vec![throttle(LATER, 3_600), throttle(SOON, 2)], ..Script::default() })
+            .map_err(anyhow::Error::msg)?;
+        let mut process = setup.start().await?;
+        devino_sender(setup.addresses.grpc, &fake).await?;
+        let mut messaging = setup.messaging();
+        let later = refused_once(&mut messaging, LATER).await?;
+        let soon = refused_once(&mut messaging, SOON).await?;
+        process.kill()?;
+
+        let _process = setup.start().await?;
+        let mut messaging = setup.messaging();
+        let read = wait_for("the second try", async || {
+            let found = get(&mut messaging, &soon.message_id).await?;
+            let read = found.message.as_ref().is_some_and(|message| message.status() == MessageStatus::Read);
+            Ok(read.then_some(found))
+        });
+        let outcomes: Vec<AttemptOutcome> = read.await?.attempts.iter().map(|attempt| attempt.outcome()).collect();
+        assert_eq!(outcomes, [AttemptOutcome::NotTaken, AttemptOutcome::Taken]);
+        let [row] = fake.rows().try_into().map_err(|rows| anyhow::anyhow!("the provider took {rows:?}"))?;
+        assert_eq!((row.message_id.as_str(), row.times), (soon.message_id.as_str(), 1));
+        let due = soon.next_attempt_time.map(millis).unwrap_or_default();
+        ensure!(row.at_ms >= due, "tried again {} ms too early", due - row.at_ms);
+        let found = get(&mut messaging, &later.message_id).await?.message;
+        assert_eq!(found, Some(later));
+        Ok(())
+    }
+}
+
+/// Sends to a number that is answered with 429; gives the message as it stands when it waits for its second try.
+async fn refused_once(messaging: &mut Messaging, to: &str) -> Result<proto::Message> {
+    let sent = messaging.send_message(text("acme", &format!("+{to}"), "olá")).await?.into_inner();
+    wait_for("a first try", async || {
+        let message = get(messaging, &sent.message_id).await?.message.context("no message")?;
+        let waits = message.error.is_some() && message.next_attempt_time.is_some();
+        ensure!(!waits || message.attempt_count == 1, "after one try: {message:?}");
+        Ok(waits.then_some(message))
+    })
+    .await
+}
+
+async fn get(messaging: &mut Messaging, message_id: &str) -> Result<proto::GetMessageResponse> {
+    Ok(messaging.get_message(proto::GetMessageRequest { message_id: message_id.to_owned() }).await?.into_inner())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_gateway_on_one_sqlite_file_refuses_to_start_and_harms_nothing() -> Result<()> {
+    let database = TestDatabase::create(Engine::Sqlite).await?;
+    let folder = tempfile::tempdir()?;
+    let setup = Setup::new(&database.url, folder.path()).with("engine-call-limit", "20s").with("engine-lease", "60s");
+    let fake = FakeProvider::start("127.0.0.1:0".parse()?).await?;
+    let slow = Fault::always(Action::Slow { ms: 1_500 });
+    fake.set_script(Script { faults: vec![slow], ..Script::default() }).map_err(anyhow::Error::msg)?;
+    let _process = setup.start().await?;
+    devino_sender(setup.addresses.grpc, &fake).await?;
+    let mut messaging = setup.messaging();
+    let sent = messaging.send_message(text("acme", "+351910000001", "olá")).await?.into_inner();
+    wait_for("the call", async || Ok((fake.ledger().taken == 1).then_some(()))).await?;
+
+    let second = Setup { addresses: Addresses::choose(), log: folder.path().join("second.log"), ..setup };
+    let mut second_process = second.spawn()?;
+    let status = second_process.end().await?;
+    ensure!(status.code().is_some_and(|code| code != 0), "the second gateway ended with {status}");
+    let words = second_process.complaints();
+    ensure!(words.contains("in use by another gateway") && words.contains("PostgreSQL"), "it said {words:?}");
+
+    // The call under way at the first one was nobody else's to end.
+    let read = wait_for("READ", async || {
+        let found = get(&mut messaging, &sent.message_id).await?;
+        let read = found.message.as_ref().is_some_and(|message| message.status() == MessageStatus::Read);
+        Ok(read.then_some(found))
+    });
+    let outcomes: Vec<AttemptOutcome> = read.await?.attempts.iter().map(|attempt| attempt.outcome()).collect();
+    assert_eq!(outcomes, [AttemptOutcome::Taken]);
+    Ok(())
+}
