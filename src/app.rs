@@ -9,6 +9,7 @@ use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use url::Url;
 
 use crate::access::Access;
@@ -45,6 +46,8 @@ pub struct App {
     parts: JoinSet<anyhow::Result<&'static str>>,
     /// Ends the servers, the streams and the intake.
     stop_serving: CancellationToken,
+    /// The open streams.
+    streams: TaskTracker,
     /// Ends the engine, which first waits for its calls.
     stop_engine: CancellationToken,
     /// Ends the writer, last of all.
@@ -115,6 +118,7 @@ impl App {
             Web { store: store.clone(), writer: writer.clone(), senders: senders.clone(), metrics: Metrics::install() };
         resume_sandbox(&store, &senders, &simulator).await?;
 
+        let streams = TaskTracker::new();
         let services = Services {
             store: store.clone(),
             writer: writer.clone(),
@@ -122,6 +126,7 @@ impl App {
             access: access.clone(),
             log: log.clone(),
             stop: stop_serving.clone(),
+            streams: streams.clone(),
             slow_consumer: config.events.slow_consumer,
             wake: engine_wake.clone(),
         };
@@ -169,6 +174,7 @@ impl App {
             grpc_addr,
             http_addr,
             parts,
+            streams,
             stop_serving,
             stop_engine,
             stop_writer,
@@ -211,6 +217,9 @@ impl App {
         }
         self.stop_serving.cancel();
         self.wait_for("", GOODBYE).await;
+        // They let go of their subscriptions, and of the database: the next process may be waiting for its file.
+        self.streams.close();
+        let _ = tokio::time::timeout(GOODBYE, self.streams.wait()).await;
         self.stop_writer.cancel();
         if tokio::time::timeout(GOODBYE, async { while self.parts.join_next().await.is_some() {} }).await.is_err() {
             tracing::warn!("some parts did not end in time");

@@ -203,6 +203,7 @@ impl Log {
         match events.first() {
             // Places have no gaps, so one that is missing was removed.
             Some(first) if first.position != position + 1 => Err(ReadError::Compacted { oldest: first.position - 1 }),
+            None => Err(ReadError::Compacted { oldest: self.inner.store.log_head().await? }),
             _ => Ok(events.into_iter().map(Arc::new).collect()),
         }
     }
@@ -210,6 +211,10 @@ impl Log {
     /// The history of a few messages, by their index, up to a head; then the walk goes on from there.
     async fn read_by_message(&self, position: i64, head: i64, filter: &EventFilter) -> Result<Read, ReadError> {
         let found = self.inner.store.events_of_messages_after(&filter.message_ids, position, PAGE).await?;
+        // Asked after the read: what is there now was there then.
+        if self.inner.store.record_time(position + 1).await?.is_none() {
+            return Err(ReadError::Compacted { oldest: self.inner.store.log_oldest().await? - 1 });
+        }
         let full = found.len() as u64 == PAGE;
         let known = found.into_iter().filter(|event| event.position <= head);
         let events: Vec<_> = known.map(Arc::new).collect();

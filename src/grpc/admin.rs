@@ -101,13 +101,15 @@ impl Admin {
     async fn create_key(&self, given: proto::ApiKey) -> Result<proto::CreateApiKeyResponse, Error> {
         let mut violations = Violations::default();
         let scopes = scopes(&given.scopes, &mut violations);
+        let ids = given.senders.clone();
         let senders = convert::sender_filter(given.senders, "api_key.senders", &mut violations);
-        for (i, sender) in senders.iter().enumerate() {
-            if self.0.senders.find(sender).await?.is_some() {
-                continue;
+        for (i, id) in ids.iter().enumerate() {
+            // What is no sender's id was noted by the filter; its place stays its own.
+            let Some(sender) = senders.iter().find(|sender| sender.as_str() == id) else { continue };
+            if self.0.senders.find(sender).await?.is_none() {
+                let description = format!("there is no sender {id}");
+                violations.add(format!("api_key.senders[{i}]"), Reason::NotAvailable, description);
             }
-            let description = format!("there is no sender {sender}");
-            violations.add(format!("api_key.senders[{i}]"), Reason::NotAvailable, description);
         }
         if given.display_name.chars().count() > 256 || given.display_name.chars().any(char::is_control) {
             violations.add("api_key.display_name", Reason::Invalid, "at most 256 characters, no control characters");
@@ -209,12 +211,10 @@ fn check_answer(outcome: CheckOutcome) -> proto::CheckSenderResponse {
     }
 }
 
-/// A page of a list that is short enough to be read whole: `key` is what it is sorted by.
+/// A page of a list that is short enough to be read whole: `key` is what it is sorted by, and the token is the last one
+/// seen, which may be gone by now.
 fn page<T>(all: Vec<T>, token: &str, size: u64, key: impl Fn(&T) -> String) -> (Vec<T>, String) {
-    let mut rest = all.into_iter().skip_while(|item| !token.is_empty() && key(item) != token).peekable();
-    if !token.is_empty() {
-        rest.next();
-    }
+    let mut rest = all.into_iter().skip_while(|item| key(item).as_str() <= token).peekable();
     let page: Vec<T> = rest.by_ref().take(size as usize).collect();
     let next = page.last().map(&key).filter(|_| rest.peek().is_some()).unwrap_or_default();
     (page, next)
@@ -318,7 +318,9 @@ impl AdminService for Admin {
                 && (caller.senders.is_empty() || key.id == caller.id)
         };
         let all = self.0.store.api_keys().await.map_err(Error::from)?.into_iter().filter(shown).collect();
-        let (page, next_page_token) = page(all, &request.page_token, size, |key: &StoredKey| key.id.clone());
+        let (page, next_page_token) = page(all, &request.page_token, size, |key: &StoredKey| {
+            format!("{:016x}-{}", i64::MAX - key.create_at_ms, key.id)
+        });
         let api_keys = page.into_iter().map(answer_key).collect();
         Ok(Response::new(proto::ListApiKeysResponse { api_keys, next_page_token }))
     }
@@ -331,6 +333,9 @@ impl AdminService for Admin {
         let id = request.into_inner().api_key_id;
         if id.is_empty() {
             return Err(Error::invalid("api_key_id", Reason::Required, "a key's id is needed").into());
+        }
+        if id.chars().any(char::is_control) {
+            return Err(Error::invalid("api_key_id", Reason::Invalid, "a key's id has no control characters").into());
         }
         if !caller.senders.is_empty() && caller.id != id {
             return Err(Error::NotFound { resource: "api key", name: id }.into());

@@ -23,6 +23,8 @@ const LABELS_MAX: usize = 16;
 const KEY_MAX: usize = 256;
 /// What no provider needs more of: a bound for texts whose own limit the capabilities know.
 const TEXT_MAX: usize = 65_536;
+/// Characters of each text of a contact card, at most.
+const CARD_TEXT_MAX: usize = 1_024;
 /// Bytes of an address, at most.
 const URL_MAX: usize = 2_048;
 
@@ -277,13 +279,14 @@ fn media(media: proto::Media, path: &str, violations: &mut Violations) -> Option
             None
         }
     };
-    if !media.mime_type.is_empty() && !is_mime(&media.mime_type) {
-        let description = "a MIME type reads `image/jpeg`, with parameters or without";
-        violations.add(format!("{path}.mime_type"), Reason::Invalid, description);
-    }
+    let mime_type = match media.mime_type {
+        given if given.is_empty() || is_mime(&given) => Ok(given),
+        _ => Err((Reason::Invalid, "a MIME type reads `image/jpeg`, with parameters or without".to_owned())),
+    };
+    let mime_type = violations.check(format!("{path}.mime_type"), mime_type);
     let file_name = violations.check(format!("{path}.file_name"), text(media.file_name, 0, 1_024, "a file name"));
     let caption = violations.check(format!("{path}.caption"), text(media.caption, 0, TEXT_MAX, "a caption"));
-    Some(Media { kind: kind?, source: source?, mime_type: media.mime_type, file_name: file_name?, caption: caption? })
+    Some(Media { kind: kind?, source: source?, mime_type: mime_type?, file_name: file_name?, caption: caption? })
 }
 
 fn is_mime(value: &str) -> bool {
@@ -329,7 +332,7 @@ fn cards(cards: Vec<proto::ContactCard>, violations: &mut Violations) -> Option<
 
 fn card(card: proto::ContactCard, index: usize, violations: &mut Violations) -> ContactCard {
     let path = format!("contact_cards.cards[{index}]");
-    let name = card.name.unwrap_or_default();
+    let name = card.name.clone().unwrap_or_default();
     if name.formatted_name.trim().is_empty() {
         violations.add(format!("{path}.name.formatted_name"), Reason::Required, "the whole name is needed");
     }
@@ -337,6 +340,7 @@ fn card(card: proto::ContactCard, index: usize, violations: &mut Violations) -> 
         let _ = phone;
         violations.add(format!("{path}.phones[{i}].phone"), Reason::Required, "a number is needed");
     }
+    card_texts(&card, &name, &path, violations);
     if !card.birthday.is_empty() && !is_date(&card.birthday) {
         violations.add(format!("{path}.birthday"), Reason::Invalid, "a birthday reads YYYY-MM-DD");
     }
@@ -373,6 +377,43 @@ fn card(card: proto::ContactCard, index: usize, violations: &mut Violations) -> 
         organization,
         urls: card.urls.into_iter().map(|u| CardUrl { url: u.url, r#type: u.r#type }).collect(),
         birthday: card.birthday,
+    }
+}
+
+/// Every text of a card: none is long, and none holds what is no text.
+fn card_texts(card: &proto::ContactCard, name: &proto::CardName, path: &str, violations: &mut Violations) {
+    let mut check = |part: String, fields: &[(&str, &String)]| {
+        for (field, value) in fields {
+            let plain = text((*value).clone(), 0, CARD_TEXT_MAX, "a text of a card");
+            violations.check(format!("{path}.{part}.{field}"), plain);
+        }
+    };
+    let names = [
+        ("formatted_name", &name.formatted_name),
+        ("first_name", &name.first_name),
+        ("last_name", &name.last_name),
+        ("middle_name", &name.middle_name),
+        ("prefix", &name.prefix),
+        ("suffix", &name.suffix),
+    ];
+    check("name".into(), &names);
+    for (i, p) in card.phones.iter().enumerate() {
+        check(format!("phones[{i}]"), &[("phone", &p.phone), ("type", &p.r#type), ("wa_id", &p.wa_id)]);
+    }
+    for (i, e) in card.emails.iter().enumerate() {
+        check(format!("emails[{i}]"), &[("email", &e.email), ("type", &e.r#type)]);
+    }
+    for (i, a) in card.addresses.iter().enumerate() {
+        let lines = [("street", &a.street), ("city", &a.city), ("state", &a.state), ("zip", &a.zip)];
+        check(format!("addresses[{i}]"), &lines);
+        let rest = [("country", &a.country), ("country_code", &a.country_code), ("type", &a.r#type)];
+        check(format!("addresses[{i}]"), &rest);
+    }
+    for (i, u) in card.urls.iter().enumerate() {
+        check(format!("urls[{i}]"), &[("url", &u.url), ("type", &u.r#type)]);
+    }
+    if let Some(o) = &card.organization {
+        check("organization".into(), &[("company", &o.company), ("department", &o.department), ("title", &o.title)]);
     }
 }
 
@@ -586,7 +627,9 @@ fn send_time(time: prost_types::Timestamp, now: Millis, violations: &mut Violati
 
 /// A duration, if it is one and not negative.
 pub(super) fn duration(duration: prost_types::Duration) -> Option<Duration> {
-    Duration::try_from(duration).ok()
+    // prost-types' own conversion overflows on the way from the smallest numbers there are.
+    let (seconds, nanos) = (u64::try_from(duration.seconds).ok()?, u32::try_from(duration.nanos).ok()?);
+    (nanos < 1_000_000_000).then(|| Duration::new(seconds, nanos))
 }
 
 fn validity(given: prost_types::Duration, violations: &mut Violations) -> Option<Millis> {
@@ -652,6 +695,14 @@ pub(super) fn peer_filter(peers: Vec<String>, path: &str, violations: &mut Viola
     for (i, peer) in peers.into_iter().enumerate() {
         match peer.trim() {
             "" => violations.add(format!("{path}[{i}]"), Reason::Required, "a number or a user id is needed"),
+            // Nobody is called so, and PostgreSQL takes no NUL.
+            peer if peer.chars().any(char::is_control) => {
+                violations.add(
+                    format!("{path}[{i}]"),
+                    Reason::Invalid,
+                    "a number or a user id has no control characters",
+                );
+            }
             peer => read.push(PhoneNumber::digits_of(peer).unwrap_or_else(|| peer.to_owned())),
         }
     }

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::follow::{Follow, Named};
+use super::follow::{Answers, Follow, Named};
 use super::messaging::{page_size, visible_senders};
 use super::{Services, answer, auth, convert};
 use crate::access::{Caller, Scope};
@@ -239,7 +238,7 @@ fn heartbeat(interval: Option<prost_types::Duration>, violations: &mut Violation
 
 #[tonic::async_trait]
 impl EventService for Events {
-    type StreamEventsStream = ReceiverStream<Result<proto::StreamEventsResponse, Status>>;
+    type StreamEventsStream = Answers;
 
     async fn stream_events(
         &self,
@@ -281,10 +280,10 @@ impl EventService for Events {
             start_cursor: at(position),
             heartbeat_interval: prost_types::Duration::try_from(beat).ok(),
         };
-        let (answers, stream) = tokio::sync::mpsc::channel(BUFFER);
-        let follow = Follow { services: self.0.clone(), caller, filter, position, beat, named, answers };
-        tokio::spawn(follow.run(attached));
-        Ok(Response::new(ReceiverStream::new(stream)))
+        let (answers, end, stream) = Answers::channel(BUFFER);
+        let follow = Follow { services: self.0.clone(), caller, filter, position, beat, named, answers, end };
+        self.0.streams.spawn(follow.run(attached));
+        Ok(Response::new(stream))
     }
 
     async fn list_events(

@@ -1,6 +1,8 @@
 //! One open stream: reads the log at its own pace, and ends in words.
 
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -49,7 +51,41 @@ pub(super) struct Follow {
     pub position: i64,
     pub beat: Duration,
     pub named: Option<Named>,
-    pub answers: mpsc::Sender<Result<proto::StreamEventsResponse, Status>>,
+    pub answers: mpsc::Sender<proto::StreamEventsResponse>,
+    pub end: Arc<OnceLock<Status>>,
+}
+
+/// What a client reads: the answers, and then why there are no more, however late it comes for them. The word needs no place
+/// in the channel, so nobody waits for a client that reads nothing.
+#[derive(Debug)]
+pub struct Answers {
+    answers: mpsc::Receiver<proto::StreamEventsResponse>,
+    end: Arc<OnceLock<Status>>,
+    ended: bool,
+}
+
+impl Answers {
+    /// Both ends of a stream that holds so many answers, and the place for its last word.
+    pub(super) fn channel(buffer: usize) -> (mpsc::Sender<proto::StreamEventsResponse>, Arc<OnceLock<Status>>, Self) {
+        let (sender, answers) = mpsc::channel(buffer);
+        let end = Arc::new(OnceLock::new());
+        (sender, end.clone(), Self { answers, end, ended: false })
+    }
+}
+
+impl futures::Stream for Answers {
+    type Item = Result<proto::StreamEventsResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        match std::task::ready!(self.answers.poll_recv(context)) {
+            Some(answer) => Poll::Ready(Some(Ok(answer))),
+            None if self.ended => Poll::Ready(None),
+            None => {
+                self.ended = true;
+                Poll::Ready(self.end.get().cloned().map(Err))
+            }
+        }
+    }
 }
 
 /// Why a stream ends.
@@ -83,8 +119,8 @@ impl Follow {
             End::Stopped => "the gateway stops".to_owned(),
             End::Failed(error) => {
                 let why = error.to_string();
-                // A slow consumer takes this when it comes to it, or never.
-                let _ = tokio::time::timeout(self.beat, self.answers.send(Err(error.into()))).await;
+                // Set before the sender is dropped with `self`, which is what the client reads up to.
+                let _ = self.end.set(error.into());
                 why
             }
         };
@@ -205,7 +241,7 @@ impl Follow {
 
     /// Gives one answer to HTTP/2; ends the stream when nothing is taken for too long.
     async fn send(&mut self, item: Item) -> Result<(), End> {
-        let answer = Ok(proto::StreamEventsResponse { item: Some(item) });
+        let answer = proto::StreamEventsResponse { item: Some(item) };
         match self.answers.try_send(answer) {
             Ok(()) => Ok(()),
             Err(TrySendError::Closed(_)) => Err(End::Gone),

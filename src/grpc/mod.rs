@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::access::Access;
 use crate::events::Log;
@@ -40,6 +41,8 @@ pub struct Services {
     pub log: Log,
     /// Cancelled when the gateway stops: streams say so and end.
     pub stop: CancellationToken,
+    /// The open streams, which are waited for.
+    pub streams: TaskTracker,
     /// A stream that takes nothing for this long ends.
     pub slow_consumer: Duration,
     /// Wakes the engine for a sender whose state changed.

@@ -61,12 +61,31 @@ async fn take_in_all(store: &Store, writer: &Writer, senders: &Senders) -> Resul
         let more = entries.len() as u64 == PAGE;
         let taken = entries.into_iter().map(|entry| async {
             let account = senders.find(&entry.sender).await?;
-            writer.intake(read(account.as_deref(), entry)).await
+            take_in(writer, read(account.as_deref(), entry)).await
         });
         join_all(taken).await.into_iter().collect::<Result<(), _>>()?;
         if !more {
             return Ok(());
         }
+    }
+}
+
+/// Takes one webhook in. One that the database will not hold (a NUL in an id, for PostgreSQL) stays in the journal as not
+/// understood: tried again for ever, it would stand before all that follow.
+async fn take_in(writer: &Writer, intake: Intake) -> Result<(), StoreError> {
+    let Intake { journal_id, ref sender, receive_at_ms, .. } = intake;
+    let without = Intake {
+        journal_id,
+        sender: sender.clone(),
+        receive_at_ms,
+        parsed: unreadable("the database does not take what it says".into()),
+    };
+    match writer.intake(intake).await {
+        Err(StoreError::Fault(error)) => {
+            tracing::error!(journal_id, error, "a webhook could not be taken in and is left in the journal");
+            writer.intake(without).await
+        }
+        taken => taken,
     }
 }
 

@@ -11,48 +11,12 @@ use recado::proto::admin_service_client::AdminServiceClient;
 use recado::proto::event_service_client::EventServiceClient;
 use recado::proto::messaging_service_client::MessagingServiceClient;
 use recado::proto::stream_events_response::Item;
-use sea_orm::{ConnectionTrait as _, Database, DbBackend, Statement};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
+use tonic::{Request, Status};
 
-/// Which database a test runs on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Engine {
-    /// A file of its own.
-    Sqlite,
-    /// A database of its own, on the server of `TEST_POSTGRES_URL`.
-    Postgres,
-}
-
-/// A database that is there for one test.
-#[derive(Debug)]
-pub struct TestDatabase {
-    pub url: String,
-    _folder: tempfile::TempDir,
-}
-
-impl TestDatabase {
-    pub async fn create(engine: Engine) -> Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let url = match engine {
-            Engine::Sqlite => format!("sqlite://{}", folder.path().join("recado.db").display()),
-            Engine::Postgres => {
-                let server = std::env::var("TEST_POSTGRES_URL").context(
-                    "TEST_POSTGRES_URL is not set: it names a PostgreSQL server, as postgres://user@host:port. \
-                     `./dev test` finds or installs one, starts it and sets it",
-                )?;
-                let name = format!("recado_{}", uuid::Uuid::new_v4().simple());
-                let admin = Database::connect(format!("{server}/postgres")).await?;
-                let create = format!("CREATE DATABASE {name}");
-                admin.execute_raw(Statement::from_string(DbBackend::Postgres, create)).await?;
-                admin.close().await?;
-                format!("{server}/{name}")
-            }
-        };
-        Ok(Self { url, _folder: folder })
-    }
-}
+pub use crate::database::{Engine, TestDatabase};
 
 /// How a test's gateway differs from the default one.
 #[derive(Debug, Default)]
@@ -61,12 +25,31 @@ pub struct Setup {
     pub settings: Vec<(&'static str, String)>,
 }
 
+impl Setup {
+    pub fn with(mut self, key: &'static str, value: &str) -> Self {
+        self.settings.push((key, value.to_owned()));
+        self
+    }
+
+    /// The whole configuration; its own settings come last and win.
+    pub fn config(self, database: &TestDatabase) -> Result<Config> {
+        let flags = Flags::default()
+            .with("grpc_addr", "127.0.0.1:0")
+            .with("http_addr", "127.0.0.1:0")
+            .with("database_url", database.url.clone())
+            .with("master_key", "7f".repeat(32));
+        let flags = self.settings.into_iter().fold(flags, |flags, (key, value)| flags.with(key, value));
+        Ok(Config::load(&flags)?)
+    }
+}
+
 /// A running gateway.
 pub struct TestGateway {
     pub messaging: MessagingServiceClient<Channel>,
     pub events: EventServiceClient<Channel>,
     pub admin: AdminServiceClient<Channel>,
     pub channel: Channel,
+    pub grpc: String,
     pub http: String,
     /// Address of gRPC, for connections of a test's own.
     pub grpc: String,
@@ -85,15 +68,7 @@ impl TestGateway {
 
     /// On a database that may hold something already: a restart.
     pub async fn start_on(database: TestDatabase, setup: Setup) -> Result<Self> {
-        let mut flags = Flags::default()
-            .with("grpc_addr", "127.0.0.1:0")
-            .with("http_addr", "127.0.0.1:0")
-            .with("database_url", database.url.clone())
-            .with("master_key", "7f".repeat(32));
-        for (key, value) in setup.settings {
-            flags = flags.with(key, value);
-        }
-        let app = App::start(Config::load(&flags)?).await?;
+        let app = App::start(setup.config(&database)?).await?;
         let http = format!("http://{}", app.http_addr());
         let grpc = format!("http://{}", app.grpc_addr());
         let channel = Channel::from_shared(grpc.clone())?.connect().await?;
@@ -106,6 +81,7 @@ impl TestGateway {
             events: EventServiceClient::new(channel.clone()),
             admin: AdminServiceClient::new(channel.clone()),
             channel,
+            grpc,
             http,
             grpc,
             database,
@@ -142,10 +118,42 @@ impl TestGateway {
 
     /// A stream; its first answer, `attached`, was read.
     pub async fn stream(&mut self, request: proto::StreamEventsRequest) -> Result<EventStream> {
-        let mut stream = self.events.stream_events(request).await?.into_inner();
-        let first = stream.message().await?.and_then(|answer| answer.item);
-        let Some(Item::Attached(attached)) = first else { anyhow::bail!("the first answer is {first:?}") };
-        Ok(EventStream { stream, attached, caught_up: false })
+        EventStream::attach(self.events.stream_events(request).await?).await
+    }
+
+    /// A client that takes 64 KiB in advance, as little as HTTP/2 knows, on a connection of its own.
+    pub async fn narrow_client(&self) -> Result<EventServiceClient<Channel>> {
+        let endpoint = Channel::from_shared(self.grpc.clone())?.initial_stream_window_size(65_535);
+        Ok(EventServiceClient::new(endpoint.connect().await?))
+    }
+
+    /// Makes another sandbox sender.
+    pub async fn sandbox_sender(&mut self, id: &str) -> Result<()> {
+        let config = Some(proto::sender::Config::Sandbox(proto::SandboxConfig {}));
+        let sender = Some(proto::Sender { sender: id.into(), config, ..Default::default() });
+        self.admin.create_sender(proto::CreateSenderRequest { sender }).await?;
+        Ok(())
+    }
+
+    /// Accepts messages that wait for an hour: one event each. Answers their ids, in order.
+    pub async fn fill(&mut self, count: usize, callback_data: &str) -> Result<Vec<String>> {
+        let mut ids = Vec::with_capacity(count);
+        for first in (0..count).step_by(500) {
+            let entries = (first..count.min(first + 500)).map(|i| {
+                let mut request = held("sandbox", "+351910000001", &format!("number {i}"));
+                request.options.get_or_insert_default().callback_data = callback_data.to_owned();
+                let entry = Some(proto::batch_send_entry::Entry::Message(request));
+                proto::BatchSendEntry { entry }
+            });
+            let request = proto::BatchSendRequest { entries: entries.collect() };
+            for answer in self.messaging.batch_send(request).await?.into_inner().results {
+                match answer.result {
+                    Some(proto::batch_send_result::Result::Accepted(accepted)) => ids.push(accepted.message_id),
+                    other => anyhow::bail!("{other:?} instead of an acceptance"),
+                }
+            }
+        }
+        Ok(ids)
     }
 
     /// All events that are there, by pages.
@@ -172,11 +180,46 @@ pub struct EventStream {
 }
 
 impl EventStream {
+    /// A stream of which nothing was read; reads `attached`.
+    pub async fn attach(answer: tonic::Response<tonic::Streaming<proto::StreamEventsResponse>>) -> Result<Self> {
+        let mut stream = answer.into_inner();
+        let first = stream.message().await?.and_then(|answer| answer.item);
+        let Some(Item::Attached(attached)) = first else { anyhow::bail!("the first answer is {first:?}") };
+        Ok(Self { stream, attached, caught_up: false })
+    }
+
     /// The next answer of any kind; an error when none comes in 30 s.
     pub async fn next_item(&mut self) -> Result<Item> {
         let answer = tokio::time::timeout(Duration::from_secs(30), self.stream.message()).await;
         let answer = answer.context("nothing came for 30 s")??.context("the stream ended")?;
         answer.item.context("an answer without an item")
+    }
+
+    /// Reads on until the stream ends with an error.
+    pub async fn end(&mut self) -> Result<Status> {
+        loop {
+            if let Err(error) = self.next_item().await {
+                return error.downcast::<Status>();
+            }
+        }
+    }
+
+    /// The next checkpoint, past all else.
+    pub async fn next_checkpoint(&mut self) -> Result<proto::Checkpoint> {
+        loop {
+            if let Item::Checkpoint(checkpoint) = self.next_item().await? {
+                return Ok(checkpoint);
+            }
+        }
+    }
+
+    /// The next events, past checkpoints.
+    pub async fn events(&mut self, count: usize) -> Result<Vec<proto::Event>> {
+        let mut events = Vec::with_capacity(count);
+        while events.len() < count {
+            events.push(self.next_event().await?);
+        }
+        Ok(events)
     }
 
     /// The next event, past checkpoints.
@@ -232,6 +275,31 @@ pub fn text(sender: &str, to: &str, body: &str) -> proto::SendMessageRequest {
     }
 }
 
+/// A text that waits for an hour: it causes one event, and no more.
+pub fn held(sender: &str, to: &str, body: &str) -> proto::SendMessageRequest {
+    let later = std::time::SystemTime::now() + Duration::from_secs(3_600);
+    let options = proto::SendOptions { send_time: Some(later.into()), ..Default::default() };
+    proto::SendMessageRequest { options: Some(options), ..text(sender, to, body) }
+}
+
+/// The request under a key.
+pub fn keyed<T>(request: T, key: &str) -> Request<T> {
+    let mut request = Request::new(request);
+    request.metadata_mut().insert("authorization", format!("Bearer {key}").parse().expect("a key is plain ASCII"));
+    request
+}
+
+/// Asks until it holds; an error after 30 s.
+pub async fn until<F: Future<Output = Result<bool>>>(what: &str, mut holds: impl FnMut() -> F) -> Result<()> {
+    let asking = async {
+        while !holds().await? {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    };
+    tokio::time::timeout(Duration::from_secs(30), asking).await.with_context(|| format!("30 s, and not: {what}"))?
+}
+
 /// Words of statuses, for comparing.
 pub fn words(statuses: &[proto::MessageStatusChanged]) -> Vec<&'static str> {
     statuses.iter().map(|status| status.status().as_str_name().trim_start_matches("MESSAGE_STATUS_")).collect()
@@ -241,23 +309,4 @@ pub fn words(statuses: &[proto::MessageStatusChanged]) -> Vec<&'static str> {
 pub fn after(cursor: &str) -> proto::StreamEventsRequest {
     let start = proto::stream_events_request::Start::AfterCursor(cursor.into());
     proto::StreamEventsRequest { start: Some(start), ..Default::default() }
-}
-
-/// Runs a test on both databases, each as a test of its own.
-#[macro_export]
-macro_rules! on_both_databases {
-    ($($(#[$meta:meta])* async fn $name:ident($engine:ident) $body:block)+) => { $(
-        mod $name {
-            use super::*;
-            async fn run($engine: $crate::gateway::Engine) -> anyhow::Result<()> $body
-
-            $(#[$meta])*
-            #[tokio::test(flavor = "multi_thread")]
-            async fn sqlite() -> anyhow::Result<()> { run($crate::gateway::Engine::Sqlite).await }
-
-            $(#[$meta])*
-            #[tokio::test(flavor = "multi_thread")]
-            async fn postgres() -> anyhow::Result<()> { run($crate::gateway::Engine::Postgres).await }
-        }
-    )+ };
 }

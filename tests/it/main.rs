@@ -1,14 +1,20 @@
 //! The gateway as its callers meet it: real sockets, a real database, a fake provider over HTTP.
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
+mod access;
+mod bad_input;
+mod database;
 mod devino;
+mod events;
 mod gateway;
 mod main_job;
 mod once;
 mod order;
 #[allow(dead_code, reason = "the contract suite uses the rest")]
 mod provider;
+mod refusal;
 mod sandbox;
+mod senders;
 mod sending;
 mod tools;
 mod waiting;

@@ -1,0 +1,127 @@
+//! The way back: webhooks taken in once, and reports that come before their time.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use bytes::Bytes;
+use futures::future::join_all;
+use recado::domain::content::Text;
+use recado::domain::event::Payload;
+use recado::domain::progress::Next;
+use recado::domain::{Contact, IncomingContent, MessageStatus, now_ms};
+use recado::provider::{IncomingReport, Report, StatusReport};
+use recado::store::{EndedCall, Intake, NewJournalEntry, Parsed};
+
+use crate::{Bench, acme, on_both_databases, to};
+
+fn status(provider_message_id: &str, status: MessageStatus) -> Report {
+    Report::Status(StatusReport {
+        message_id: None,
+        provider_message_id: Some(provider_message_id.into()),
+        status: Some(status),
+        provider_status: status.as_str().into(),
+        occur_at_ms: None,
+        error: None,
+        pricing: None,
+        client_info: None,
+    })
+}
+
+fn incoming(id: Option<&str>) -> Report {
+    Report::Incoming(IncomingReport {
+        provider_message_id: id.map(str::to_owned),
+        occur_at_ms: None,
+        contact: Contact::of_phone("351910000001"),
+        profile_name: String::new(),
+        content: IncomingContent::Text(Text { body: "ok".into(), preview_url: false }),
+        reply_to: None,
+    })
+}
+
+impl Bench {
+    /// Journals a webhook that says this; gives what is to be taken in.
+    async fn journalled(&self, reports: Vec<Report>) -> Result<Intake> {
+        let entry =
+            NewJournalEntry { sender: acme(), provider: "devino".into(), receive_at_ms: now_ms(), body: Bytes::new() };
+        self.writer.journal(entry).await?;
+        let last = self.store.pending_webhooks(0, 10_000).await?.pop().unwrap();
+        let parsed = Parsed { reports: reports.into_iter().enumerate().collect(), unreadable: 0, problem: None };
+        Ok(Intake { journal_id: last.id, sender: acme(), receive_at_ms: last.receive_at_ms, parsed })
+    }
+
+    async fn events(&self) -> Result<Vec<Payload>> {
+        Ok(self.store.events_after(0, 10_000).await?.into_iter().map(|event| event.payload).collect())
+    }
+}
+
+on_both_databases! {
+    async fn a_webhook_is_taken_in_once_however_often_it_is_read(engine) {
+        let bench = Bench::start(engine).await?;
+        let intake = bench.journalled(vec![incoming(Some("a")), incoming(None), incoming(None)]).await?;
+        let taken = join_all((0..50).map(|_| bench.writer.intake(intake.clone()))).await;
+        taken.into_iter().collect::<Result<Vec<_>, _>>()?;
+        bench.writer.intake(intake).await?;
+        assert_eq!(bench.events().await?.len(), 3, "without an id of the provider's, the same words are two messages (I4)");
+        assert!(bench.store.pending_webhooks(0, 10).await?.is_empty());
+        bench.stop().await?;
+        Ok(())
+    }
+
+    async fn i1_copies_of_an_incoming_message_are_one(engine) {
+        let bench = Bench::start(engine).await?;
+        let mut intakes = Vec::new();
+        for _ in 0..40 {
+            intakes.push(bench.journalled(vec![incoming(Some("a")), incoming(Some("a"))]).await?);
+        }
+        let taken = join_all(intakes.into_iter().map(|intake| bench.writer.intake(intake))).await;
+        taken.into_iter().collect::<Result<Vec<_>, _>>()?;
+        assert_eq!(bench.events().await?.len(), 1);
+        bench.stop().await?;
+        Ok(())
+    }
+
+    async fn s7_a_report_before_its_answer_is_parked_and_matched_later(engine) {
+        let bench = Bench::start(engine).await?;
+        bench.accept(&to(1), "olá").await?;
+        let claim = bench.claim(1, Duration::from_secs(60)).await?.remove(0);
+        let reports = vec![status("p-1", MessageStatus::Delivered), status("p-2", MessageStatus::Delivered)];
+        let intake = bench.journalled(reports).await?;
+        bench.writer.intake(intake).await?;
+        assert_eq!(bench.events().await?.len(), 1, "nothing matches yet");
+
+        let next = Next::Sent(Some("p-1".into()));
+        let call = EndedCall { seq: claim.seq, token: claim.token, attempt: claim.attempt, next, exchange: None };
+        bench.writer.ended(call).await?;
+        assert_eq!(bench.store.message(claim.message_id).await?.unwrap().status, MessageStatus::Delivered);
+        let words: Vec<_> = bench.events().await?.into_iter().map(|payload| match payload {
+            Payload::StatusChanged(status) => status.status.unwrap().as_str(),
+            other => panic!("{other:?}"),
+        }).collect();
+        assert_eq!(words, ["ACCEPTED", "SENT", "DELIVERED"]);
+        assert!(bench.store.parked_that_match(10).await?.is_empty());
+        // The other one ends as an orphan after its thirty days, and not before.
+        assert_eq!(bench.store.orphan_parked(now_ms()).await?, 0);
+        let later = now_ms() + 31 * 24 * 3_600_000;
+        assert_eq!((bench.store.orphan_parked(later).await?, bench.store.orphan_parked(later).await?), (1, 0));
+        bench.stop().await?;
+        Ok(())
+    }
+
+    async fn s6_repeated_reports_in_one_webhook_are_recorded_once_each(engine) {
+        let bench = Bench::start(engine).await?;
+        bench.accept(&to(1), "olá").await?;
+        let claim = bench.claim(1, Duration::from_secs(60)).await?.remove(0);
+        let next = Next::Sent(Some("p-1".into()));
+        let call = EndedCall { seq: claim.seq, token: claim.token, attempt: claim.attempt, next, exchange: None };
+        bench.writer.ended(call).await?;
+        let both = || vec![status("p-1", MessageStatus::Read), status("p-1", MessageStatus::Delivered)];
+        let first = bench.journalled([both(), both()].concat()).await?;
+        bench.writer.intake(first).await?;
+        let second = bench.journalled(both()).await?;
+        bench.writer.intake(second).await?;
+        assert_eq!(bench.events().await?.len(), 4, "ACCEPTED, SENT, READ, and a late DELIVERED");
+        assert_eq!(bench.store.message(claim.message_id).await?.unwrap().status, MessageStatus::Read);
+        bench.stop().await?;
+        Ok(())
+    }
+}
