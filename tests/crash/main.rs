@@ -9,6 +9,9 @@
 mod balancer;
 mod campaign;
 #[allow(dead_code, reason = "what the in-process tests need of it")]
+#[path = "../it/database.rs"]
+mod database;
+#[allow(dead_code, reason = "what the in-process tests need of it")]
 #[path = "../it/gateway.rs"]
 mod gateway;
 mod judge;

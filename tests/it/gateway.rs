@@ -49,7 +49,6 @@ pub struct TestGateway {
     pub events: EventServiceClient<Channel>,
     pub admin: AdminServiceClient<Channel>,
     pub channel: Channel,
-    pub grpc: String,
     pub http: String,
     /// Address of gRPC, for connections of a test's own.
     pub grpc: String,
@@ -83,7 +82,6 @@ impl TestGateway {
             channel,
             grpc,
             http,
-            grpc,
             database,
             running: Some((stop, running)),
         })

@@ -8,6 +8,9 @@ use super::{cursors, from_beginning, stream};
 use crate::gateway::{TestGateway, held};
 use crate::on_both_databases;
 
+/// Labels of a message, as a test writes them.
+type Labels = &'static [(&'static str, &'static str)];
+
 fn filter() -> proto::EventFilter {
     proto::EventFilter::default()
 }
@@ -49,7 +52,7 @@ on_both_databases! {
         let mut gateway = TestGateway::start(engine).await?;
         gateway.sandbox_sender("other").await?;
         let mut ids = Vec::new();
-        let sends: [(&str, &str, &[(&str, &str)]); 4] = [
+        let sends: [(&str, &str, Labels); 4] = [
             ("sandbox", "+351910000001", &[("team", "a")]),
             ("sandbox", "+351910000002", &[("team", "b"), ("lang", "pt")]),
             ("other", "+351910000001", &[("team", "a"), ("lang", "pt")]),
