@@ -286,7 +286,7 @@ fn sends() -> Vec<(proto::SendMessageRequest, Vec<&'static str>)> {
         (url_button("go", "javascript:alert(1)"), vec!["interactive.url_button.url INVALID"]),
         // Reactions and quotes.
         (reaction("", "👍"), vec!["reaction.message_id REQUIRED"]),
-        (reaction("42", &x(17)), vec!["reaction.emoji TOO_LONG", "reaction.message_id INVALID"]),
+        (reaction("42", &x(17)), vec!["reaction.emoji INVALID", "reaction.message_id INVALID"]),
         (
             proto::SendMessageRequest { reply_to_message_id: id.clone(), ..reaction(&id, "👍") },
             vec!["reply_to_message_id NOT_SUPPORTED"],
