@@ -221,7 +221,7 @@ const INDEXES: &[&str] = &[
     "CREATE INDEX messages_holds ON messages (sender, holds, seq) WHERE holds IS NOT NULL",
     "CREATE INDEX messages_peer ON messages (peer, seq)",
     "CREATE INDEX attempts_provider_id ON attempts (provider_message_id, sender) WHERE provider_message_id IS NOT NULL",
-    "CREATE UNIQUE INDEX incoming_dedupe ON incoming_messages (sender, dedupe_key)",
+    "CREATE UNIQUE INDEX incoming_dedupe ON incoming_messages (dedupe_key, sender)",
     "CREATE UNIQUE INDEX events_message ON events (message_id, report_key) WHERE message_id IS NOT NULL",
     "CREATE INDEX journal_pending ON journal (id) WHERE pending IS NOT NULL",
     "CREATE INDEX parked_provider_id ON parked_reports (provider_message_id, sender) WHERE provider_message_id IS NOT NULL",

@@ -51,7 +51,7 @@ impl SenderState {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Limits {
-    /// Messages under way at the provider at the same time.
+    /// Calls to the provider under way at the same time; each may carry several messages.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub in_flight: Option<u32>,
 }

@@ -32,6 +32,10 @@ const TICK: Duration = Duration::from_millis(200);
 /// How often senders with waiting messages are looked for, beside the wake-ups: another replica may have accepted them.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// Messages of one sender in hand at the same time, at most, unless its limit of calls is higher: a slow provider that
+/// takes many messages in a call must not fill the process.
+const IN_HAND: usize = 256;
+
 /// What the engine is set to.
 #[derive(Debug, Clone, Copy)]
 pub struct Config {
@@ -151,6 +155,8 @@ struct Parts {
 struct Line {
     /// Messages in hand.
     under_way: usize,
+    /// Calls that carry them: one may carry many.
+    calls: usize,
     /// A claim is on its way.
     claiming: bool,
     /// There may be more than the claim on its way brings.
@@ -178,6 +184,7 @@ impl Dispatcher {
                 self.under_way -= count;
                 let line = self.lines.entry(sender.clone()).or_default();
                 line.under_way -= count;
+                line.calls -= 1;
                 if let Some(refused) = unauthorized {
                     let first = refused && !line.refused;
                     line.refused = refused;
@@ -212,8 +219,10 @@ impl Dispatcher {
             return;
         }
         let capabilities = account.provider.capabilities();
-        let limit = account.sender.limits.in_flight.unwrap_or(capabilities.in_flight) as usize;
-        let room = limit.saturating_sub(line.under_way).min(self.parts.config.in_flight.saturating_sub(self.under_way));
+        let calls = account.sender.limits.in_flight.unwrap_or(capabilities.in_flight) as usize;
+        let in_calls = calls.saturating_sub(line.calls) * capabilities.batch.max(1);
+        let in_hand = calls.max(IN_HAND).saturating_sub(line.under_way);
+        let room = in_calls.min(in_hand).min(self.parts.config.in_flight.saturating_sub(self.under_way));
         if room == 0 {
             // A call that ends asks again; it may be another sender's.
             if line.under_way == 0 && !self.waiting.contains(&sender) {
@@ -269,12 +278,14 @@ impl Dispatcher {
             let rest = claims.split_off(claims.len().min(batch));
             let batch = std::mem::replace(&mut claims, rest);
             self.parts.leases.add(&batch);
+            self.lines.entry(account.sender.id.clone()).or_default().calls += 1;
             tokio::spawn(call::hand_over(self.parts.clone(), account.clone(), batch));
         }
     }
 
     fn put_back(&mut self, sender: SenderId, claims: Vec<Claim>) {
         self.parts.leases.add(&claims);
+        self.lines.entry(sender.clone()).or_default().calls += 1;
         tokio::spawn(call::sender_is_gone(self.parts.clone(), sender, claims));
     }
 }

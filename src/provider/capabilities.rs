@@ -12,7 +12,7 @@ use crate::error::{Reason, Violations};
 pub struct Capabilities {
     /// Messages in one request, at most.
     pub batch: usize,
-    /// Messages under way at the same time when the sender's limits do not say.
+    /// Requests under way at the same time when the sender's limits do not say; each may carry a batch.
     pub in_flight: u32,
     /// Characters (Unicode scalars) of a text; `None`: no texts.
     pub text_max: Option<usize>,

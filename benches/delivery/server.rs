@@ -1,0 +1,153 @@
+//! The processes under measurement.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use recado::proto;
+use recado::proto::admin_service_client::AdminServiceClient;
+use serde_json::Value;
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Channel;
+
+use super::database::ScratchDatabase;
+
+/// The gateway's key in this run.
+const KEY: &str = "bench-0123456789abcdef0123456789abcdef";
+/// Clock ticks a second in `/proc`: 100 on every Linux.
+const TICKS: f64 = 100.0;
+
+/// A channel whose calls carry the key.
+pub type KeyedChannel = InterceptedService<Channel, Keyed>;
+
+/// Puts the key into every call, as callers do.
+#[derive(Debug, Clone, Copy)]
+pub struct Keyed;
+
+impl Interceptor for Keyed {
+    fn call(&mut self, mut request: tonic::Request<()>) -> Result<tonic::Request<()>, tonic::Status> {
+        let value = format!("Bearer {KEY}").parse().map_err(|_| tonic::Status::internal("the key is no header"))?;
+        request.metadata_mut().insert("authorization", value);
+        Ok(request)
+    }
+}
+
+/// A process that said where it listens.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    ready: Value,
+}
+
+impl Server {
+    /// `recado serve`, with its settings as they come; its log goes to a file, where it is JSON, as in production.
+    pub async fn gateway(database: &ScratchDatabase) -> anyhow::Result<Self> {
+        let log = std::fs::File::create(database.folder.path().join("gateway.log"))?;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_recado"));
+        command
+            .args(["serve", "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0"])
+            .args(["--database-url", &database.url])
+            .env_clear()
+            .env("RECADO_MASTER_KEY", "7f".repeat(32))
+            .env("RECADO_ADMIN_KEY", KEY)
+            .current_dir(database.folder.path())
+            .stderr(log);
+        Self::start(command).await
+    }
+
+    /// The bare server: this very program.
+    pub async fn comparator(database: &ScratchDatabase, row_bytes: usize) -> anyhow::Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["--comparator", &database.url, "--row-bytes", &row_bytes.to_string()]);
+        Self::start(command).await
+    }
+
+    /// `recado fake-provider`, which takes every message at once and posts DELIVERED and READ at once.
+    pub async fn fake_provider() -> anyhow::Result<Self> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_recado"));
+        command.arg("fake-provider");
+        let fake = Self::start(command).await?;
+        let script = serde_json::json!({ "statuses": [{ "status": "DELIVERED" }, { "status": "READ" }] });
+        let url = format!("http://{}/_control/script", fake.said("addr")?);
+        reqwest::Client::new().put(url).json(&script).send().await?.error_for_status()?;
+        Ok(fake)
+    }
+
+    async fn start(mut command: Command) -> anyhow::Result<Self> {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+        let output = child.stdout.take().context("no standard output")?;
+        let mut server = Self { child, ready: Value::Null };
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut line = String::new();
+            BufReader::new(output).read_line(&mut line).map(|_| line)
+        });
+        let line = tokio::time::timeout(Duration::from_secs(30), reading).await;
+        let line = line.with_context(|| format!("{command:?} was not ready in 30 s"))???;
+        server.ready = serde_json::from_str(&line).with_context(|| format!("{command:?} began with {line:?}"))?;
+        Ok(server)
+    }
+
+    /// Something that its first line said.
+    fn said(&self, name: &str) -> anyhow::Result<&str> {
+        self.ready[name].as_str().with_context(|| format!("{} does not tell {name}", self.ready))
+    }
+
+    /// A connection of its own.
+    pub async fn connect(&self) -> anyhow::Result<KeyedChannel> {
+        let url = format!("http://{}", self.said("grpc_addr")?);
+        let channel = Channel::from_shared(url)?.tcp_nodelay(true).connect().await?;
+        Ok(InterceptedService::new(channel, Keyed))
+    }
+
+    /// CPU time that it has used so far, in user and kernel mode.
+    pub fn cpu(&self) -> anyhow::Result<Duration> {
+        let pid = self.child.id();
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        // The name, in parentheses, may hold blanks; utime and stime are the 12th and 13th after it.
+        let (_, rest) = stat.rsplit_once(')').context("a stat without a name")?;
+        let ticks: u64 = rest.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+        Ok(Duration::from_secs_f64(ticks as f64 / TICKS))
+    }
+
+    /// A sender to whose people nothing is handed over.
+    pub async fn make_paused_sender(&self, id: &str) -> anyhow::Result<()> {
+        let config = proto::sender::Config::Sandbox(proto::SandboxConfig {});
+        self.make_sender(id, proto::SenderState::Paused, config).await
+    }
+
+    /// A sender at the fake.
+    pub async fn make_devino_sender(&self, id: &str, fake: &Server) -> anyhow::Result<()> {
+        let config = proto::sender::Config::Devino(proto::DevinoConfig {
+            base_url: fake.said("devino_base_url")?.into(),
+            api_key: "bench-key-0123456789".into(),
+            from: "AcmeCare".into(),
+            api: proto::DevinoApi::Classic as i32,
+            webhook_token: "bench-token-0123456789".into(),
+        });
+        self.make_sender(id, proto::SenderState::Active, config).await
+    }
+
+    async fn make_sender(
+        &self,
+        id: &str,
+        state: proto::SenderState,
+        config: proto::sender::Config,
+    ) -> anyhow::Result<()> {
+        let sender =
+            proto::Sender { sender: id.into(), state: state as i32, config: Some(config), ..Default::default() };
+        let mut admin = AdminServiceClient::new(self.connect().await?);
+        admin.create_sender(proto::CreateSenderRequest { sender: Some(sender) }).await?;
+        Ok(())
+    }
+}
+
+/// Whatever happens, it ends with its owner. Its database is thrown away, so there is nothing to say goodbye to.
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Fails only for one that has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
