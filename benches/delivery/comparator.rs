@@ -17,8 +17,8 @@ use sea_orm::{
     TransactionOptions, TransactionTrait as _, Value,
 };
 use tokio::sync::{mpsc, oneshot};
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::body::Body;
+use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 use tonic_prost::ProstCodec;
 use uuid::Uuid;
@@ -54,9 +54,8 @@ pub async fn serve(url: &str, row_bytes: usize) -> anyhow::Result<()> {
     let (jobs, queue) = mpsc::channel(8_192);
     let writing = tokio::spawn(write(database, queue));
     let serving = tonic::transport::Server::builder()
-        .tcp_nodelay(true)
         .add_service(Bare { jobs, row_bytes })
-        .serve_with_incoming(TcpListenerStream::new(socket));
+        .serve_with_incoming(TcpIncoming::from(socket).with_nodelay(Some(true)));
     tokio::select! {
         served = serving => Ok(served?),
         written = writing => written?,

@@ -172,9 +172,9 @@ pub(super) async fn earlier(
 ) -> Result<HashMap<(String, String), messages::Model>, StoreError> {
     let keys: Vec<&str> = accepts.iter().filter_map(|accept| accept.key.as_deref()).collect();
     let mut found = HashMap::new();
-    for piece in rows::pieces(keys) {
+    for list in rows::lists(keys) {
         let rows =
-            messages::Entity::find().filter(messages::Column::IdempotencyKey.is_in(piece)).all(transaction).await?;
+            messages::Entity::find().filter(messages::Column::IdempotencyKey.is_in(list)).all(transaction).await?;
         for row in rows {
             if let Some(key) = row.idempotency_key.clone() {
                 found.insert((row.caller.clone(), key), row);

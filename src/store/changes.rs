@@ -46,11 +46,11 @@ impl Changes {
         seqs: HashSet<i64>,
         ids: HashSet<Uuid>,
     ) -> Result<(), StoreError> {
-        for piece in rows::pieces(seqs.into_iter().collect()) {
-            self.select(transaction, messages::Column::Seq.is_in(piece)).await?;
+        for list in rows::lists(seqs.into_iter().collect()) {
+            self.select(transaction, messages::Column::Seq.is_in(list)).await?;
         }
-        for piece in rows::pieces(ids.into_iter().collect()) {
-            self.select(transaction, messages::Column::Id.is_in(piece)).await?;
+        for list in rows::lists(ids.into_iter().collect()) {
+            self.select(transaction, messages::Column::Id.is_in(list)).await?;
         }
         Ok(())
     }

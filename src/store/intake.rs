@@ -56,11 +56,11 @@ pub(super) async fn still_pending(
 ) -> Result<HashSet<i64>, StoreError> {
     use sea_orm::{ConnectionTrait, DbBackend};
     let mut pending = HashSet::new();
-    for piece in rows::pieces(ids) {
+    for list in rows::lists(ids) {
         let mut query = journal::Entity::find()
             .select_only()
             .column(journal::Column::Id)
-            .filter(journal::Column::Id.is_in(piece))
+            .filter(journal::Column::Id.is_in(list))
             .filter(journal::Column::Pending.is_not_null())
             .order_by_asc(journal::Column::Id);
         if transaction.get_database_backend() == DbBackend::Postgres {
@@ -96,7 +96,7 @@ pub(super) async fn find_attempts(
 ) -> Result<HashMap<ProviderId, Match>, StoreError> {
     let ids: HashSet<String> = ids.map(str::to_owned).collect();
     let mut found = HashMap::new();
-    for piece in rows::pieces(ids.into_iter().collect()) {
+    for list in rows::lists(ids.into_iter().collect()) {
         let rows = attempts::Entity::find()
             .select_only()
             .columns([
@@ -105,7 +105,7 @@ pub(super) async fn find_attempts(
                 attempts::Column::MessageSeq,
                 attempts::Column::Number,
             ])
-            .filter(attempts::Column::ProviderMessageId.is_in(piece))
+            .filter(attempts::Column::ProviderMessageId.is_in(list))
             .into_tuple::<(String, Option<String>, i64, i32)>()
             .all(transaction)
             .await?;
@@ -141,11 +141,11 @@ impl KnownReports {
     ) -> Result<Self, StoreError> {
         let messages: HashSet<Uuid> = reports.iter().map(|(id, _)| id.0).collect();
         let mut known = HashSet::new();
-        for piece in rows::pieces(messages.into_iter().collect()) {
+        for list in rows::lists(messages.into_iter().collect()) {
             let rows = events::Entity::find()
                 .select_only()
                 .columns([events::Column::MessageId, events::Column::ReportKey])
-                .filter(events::Column::MessageId.is_in(piece))
+                .filter(events::Column::MessageId.is_in(list))
                 .filter(events::Column::MessageId.is_not_null())
                 .filter(events::Column::ReportKey.is_not_null())
                 .into_tuple::<(Option<Uuid>, Option<i64>)>()
@@ -220,9 +220,9 @@ pub(super) struct Parked {
 /// Takes parked reports out that speak of these providers' ids.
 pub(super) async fn unpark(transaction: &DatabaseTransaction, ids: Vec<String>) -> Result<Vec<Parked>, StoreError> {
     let mut found = Vec::new();
-    for piece in rows::pieces(ids) {
+    for list in rows::lists(ids) {
         let rows = parked_reports::Entity::find()
-            .filter(parked_reports::Column::ProviderMessageId.is_in(piece))
+            .filter(parked_reports::Column::ProviderMessageId.is_in(list))
             .filter(parked_reports::Column::ProviderMessageId.is_not_null())
             .order_by_asc(parked_reports::Column::Id)
             .all(transaction)
@@ -318,11 +318,11 @@ async fn known_incoming(
     keys: HashSet<String>,
 ) -> Result<HashSet<(String, String)>, StoreError> {
     let mut known = HashSet::new();
-    for piece in rows::pieces(keys.into_iter().collect()) {
+    for list in rows::lists(keys.into_iter().collect()) {
         let rows = incoming_messages::Entity::find()
             .select_only()
             .columns([incoming_messages::Column::Sender, incoming_messages::Column::DedupeKey])
-            .filter(incoming_messages::Column::DedupeKey.is_in(piece))
+            .filter(incoming_messages::Column::DedupeKey.is_in(list))
             .into_tuple::<(String, String)>()
             .all(transaction)
             .await?;

@@ -1,37 +1,84 @@
-//! Many rows at once, in statements whose texts repeat.
+//! Many rows at once, in statements whose texts repeat: both databases find them in their caches of prepared statements.
+//!
+//! PostgreSQL gets all rows as one value of JSON, because each statement costs a round trip and one text serves any number
+//! of rows. SQLite is in the process and gets a value a parameter. Statements are written here rather than by sea-orm,
+//! whose expressions for 128 rows of 22 columns took a third of the gateway's CPU time.
+
+use std::fmt::Write as _;
 
 use sea_orm::sea_query::Value;
-use sea_orm::{ActiveModelTrait, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait, Statement};
+use sea_orm::{
+    ActiveModelTrait, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityName as _, EntityTrait,
+    IdenStatic as _, Iterable as _, Statement,
+};
+use serde::ser::{Error as _, Serialize, Serializer};
 
-/// Rows in one statement, at most. Numbers of rows are cut into powers of two below it, so that a handful of texts serves
-/// every number, and both databases find them in their caches of prepared statements.
+/// Rows in one statement, at most.
 const ROWS: usize = 128;
 
-/// Cuts a list into pieces of 128, 64, … 1.
-pub fn pieces<T>(mut rest: Vec<T>) -> Vec<Vec<T>> {
-    let mut pieces = Vec::new();
-    while !rest.is_empty() {
-        let size = rest.len().min(ROWS);
-        let size = 1 << size.ilog2();
-        let tail = rest.split_off(size);
-        pieces.push(std::mem::replace(&mut rest, tail));
-    }
-    pieces
+/// Lists for `column IN (…)`: of at most 128, each filled up to a power of two by repeating its last element, so that a
+/// handful of texts serves every number.
+pub fn lists<T: Clone>(all: Vec<T>) -> impl Iterator<Item = Vec<T>> {
+    pieces(all, |rest| rest.min(ROWS)).map(|mut list| {
+        if let Some(last) = list.last().cloned() {
+            list.resize(list.len().next_power_of_two(), last);
+        }
+        list
+    })
 }
 
-/// Inserts rows that must be new.
+/// Cuts a list; `size` says how much of a rest goes into the next piece.
+fn pieces<T>(all: Vec<T>, size: impl Fn(usize) -> usize) -> impl Iterator<Item = Vec<T>> {
+    let mut rest = all.into_iter();
+    std::iter::from_fn(move || match rest.len() {
+        0 => None,
+        left => Some(rest.by_ref().take(size(left)).collect()),
+    })
+}
+
+/// What cannot be filled up is cut into powers of two: 200 rows into 128, 64 and 8.
+fn power_of_two(left: usize) -> usize {
+    1 << left.min(ROWS).ilog2()
+}
+
+/// Inserts rows that must be new. All of them set the same columns.
 pub async fn insert<A>(transaction: &DatabaseTransaction, rows: Vec<A>) -> Result<(), DbErr>
 where
     A: ActiveModelTrait + Send + Sync,
 {
-    for piece in pieces(rows) {
-        A::Entity::insert_many(piece).exec_without_returning(transaction).await?;
+    let Some(first) = rows.first() else { return Ok(()) };
+    // What the database numbers itself is set in none.
+    let columns: Vec<_> =
+        <A::Entity as EntityTrait>::Column::iter().filter(|column| first.get(*column).is_set()).collect();
+    let cells = |mut row: A| -> Result<Vec<Value>, DbErr> {
+        let cell = |column: &_| row.take(*column).into_value();
+        let cells: Option<Vec<Value>> = columns.iter().map(cell).collect();
+        cells.ok_or_else(|| DbErr::Custom("rows of one insert set different columns".into()))
+    };
+    let cells: Vec<Vec<Value>> = rows.into_iter().map(cells).collect::<Result<_, _>>()?;
+    let names: Vec<&str> = columns.iter().map(|column| column.as_str()).collect();
+    let table = A::Entity::default();
+    let table = table.table_name();
+    let list = format!("\"{}\"", names.join("\", \""));
+    match transaction.get_database_backend() {
+        DbBackend::Postgres => {
+            let text = format!(
+                "INSERT INTO {table} ({list}) SELECT {list} FROM json_populate_recordset(NULL::{table}, CAST($1 AS json))"
+            );
+            execute(transaction, text, [json(&names, &cells)?.into()]).await
+        }
+        _ => {
+            for piece in pieces(cells, power_of_two) {
+                let text = format!("INSERT INTO {table} ({list}) VALUES {}", marks(piece.len(), names.len()));
+                execute(transaction, text, piece.into_iter().flatten()).await?;
+            }
+            Ok(())
+        }
     }
-    Ok(())
 }
 
 /// Updates many rows, each to values of its own: `key` and `columns` name what the values of a row stand for, the key
-/// first. The types are PostgreSQL's, which cannot guess them in a list of values.
+/// first, each with PostgreSQL's type.
 pub async fn update(
     transaction: &DatabaseTransaction,
     table: &str,
@@ -39,33 +86,95 @@ pub async fn update(
     columns: &[(&str, &str)],
     rows: Vec<Vec<Value>>,
 ) -> Result<(), DbErr> {
-    let backend = transaction.get_database_backend();
-    for piece in pieces(rows) {
-        let sql = update_text(backend, table, key, columns, piece.len());
-        let values = piece.into_iter().flatten();
-        transaction.execute_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
+    if rows.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let all = || std::iter::once(&key).chain(columns);
+    match transaction.get_database_backend() {
+        DbBackend::Postgres => {
+            let sets = joined(columns.iter().map(|(name, _)| format!("{name} = v.{name}")));
+            let types = joined(all().map(|(name, kind)| format!("{name} {kind}")));
+            let text = format!(
+                "UPDATE {table} SET {sets} FROM json_to_recordset(CAST($1 AS json)) AS v({types}) WHERE {table}.{key} = v.{key}",
+                key = key.0,
+            );
+            let names: Vec<&str> = all().map(|(name, _)| *name).collect();
+            execute(transaction, text, [json(&names, &rows)?.into()]).await
+        }
+        _ => {
+            // SQLite names the columns of a list of values column1, column2, …
+            let sets = joined(columns.iter().enumerate().map(|(i, (name, _))| format!("{name} = v.column{}", i + 2)));
+            for piece in pieces(rows, power_of_two) {
+                let values = marks(piece.len(), columns.len() + 1);
+                let text = format!(
+                    "UPDATE {table} SET {sets} FROM (VALUES {values}) AS v WHERE {table}.{} = v.column1",
+                    key.0
+                );
+                execute(transaction, text, piece.into_iter().flatten()).await?;
+            }
+            Ok(())
+        }
+    }
 }
 
-fn update_text(backend: DbBackend, table: &str, key: (&str, &str), columns: &[(&str, &str)], rows: usize) -> String {
-    let types: Vec<&str> = std::iter::once(key.1).chain(columns.iter().map(|(_, kind)| *kind)).collect();
-    let mut number = 0;
-    let mut row = || {
-        let cells = types.iter().map(|kind| {
-            number += 1;
-            match backend {
-                DbBackend::Postgres => format!("CAST(${number} AS {kind})"),
-                _ => format!("?{number}"),
+async fn execute(
+    transaction: &DatabaseTransaction,
+    text: String,
+    values: impl IntoIterator<Item = Value>,
+) -> Result<(), DbErr> {
+    let statement = Statement::from_sql_and_values(transaction.get_database_backend(), text, values);
+    transaction.execute_raw(statement).await.map(drop)
+}
+
+fn joined(parts: impl Iterator<Item = String>) -> String {
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+/// `(?, ?), (?, ?)`
+fn marks(rows: usize, columns: usize) -> String {
+    let row = format!("({})", vec!["?"; columns].join(", "));
+    let mut text = String::with_capacity(rows * (row.len() + 2));
+    for i in 0..rows {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{}{row}", if i == 0 { "" } else { ", " });
+    }
+    text
+}
+
+/// The rows as PostgreSQL reads them: an array of objects.
+fn json(names: &[&str], rows: &[Vec<Value>]) -> Result<String, DbErr> {
+    let rows: Vec<Row<'_>> = rows.iter().map(|cells| Row { names, cells }).collect();
+    serde_json::to_string(&rows).map_err(|error| DbErr::Custom(error.to_string()))
+}
+
+struct Row<'a> {
+    names: &'a [&'a str],
+    cells: &'a [Value],
+}
+
+impl Serialize for Row<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.names.iter().zip(self.cells.iter().map(Cell)))
+    }
+}
+
+struct Cell<'a>(&'a Value);
+
+impl Serialize for Cell<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Bool(value) => value.serialize(serializer),
+            Value::SmallInt(value) => value.serialize(serializer),
+            Value::Int(value) => value.serialize(serializer),
+            Value::BigInt(value) => value.serialize(serializer),
+            Value::String(value) => value.serialize(serializer),
+            Value::Uuid(value) => value.serialize(serializer),
+            Value::Bytes(value) => {
+                value.as_ref().map(|bytes| format!("\\x{}", hex::encode(bytes))).serialize(serializer)
             }
-        });
-        format!("({})", cells.collect::<Vec<_>>().join(", "))
-    };
-    let values = (0..rows).map(|_| row()).collect::<Vec<_>>().join(", ");
-    // Both databases name the columns of a list of values column1, column2, …
-    let sets = columns.iter().enumerate().map(|(i, (name, _))| format!("{name} = v.column{}", i + 2));
-    let sets = sets.collect::<Vec<_>>().join(", ");
-    format!("UPDATE {table} SET {sets} FROM (VALUES {values}) AS v WHERE {table}.{} = v.column1", key.0)
+            other => Err(S::Error::custom(format!("no column holds {other:?}"))),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -75,9 +184,38 @@ mod tests {
     #[test]
     fn any_number_of_rows_is_cut_into_powers_of_two_in_order() {
         for count in [0, 1, 2, 3, 127, 128, 129, 1_000] {
-            let cut = pieces((0..count).collect());
+            let cut: Vec<Vec<usize>> = pieces((0..count).collect(), power_of_two).collect();
             assert!(cut.iter().all(|piece| piece.len().is_power_of_two() && piece.len() <= ROWS));
             assert_eq!(cut.concat(), (0..count).collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn lists_hold_everything_and_have_few_lengths() {
+        for count in [0, 1, 3, 127, 128, 200, 1_000] {
+            let lists: Vec<Vec<usize>> = lists((0..count).collect()).collect();
+            assert_eq!(lists.len(), usize::div_ceil(count, ROWS));
+            assert!(lists.iter().all(|list| list.len().is_power_of_two() && list.len() <= ROWS));
+            let mut all = lists.concat();
+            all.dedup();
+            assert_eq!(all, (0..count).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn rows_are_written_as_postgres_reads_them() {
+        let cells = vec![
+            i64::MAX.into(),
+            Option::<bool>::None.into(),
+            "a\n\"b\"".into(),
+            vec![0_u8, 255].into(),
+            uuid::Uuid::nil().into(),
+        ];
+        let text = json(&["number", "none", "text", "bytes", "id"], &[cells]).unwrap();
+        let expected = concat!(
+            r#"[{"number":9223372036854775807,"none":null,"text":"a\n\"b\"","bytes":"\\x00ff","#,
+            r#""id":"00000000-0000-0000-0000-000000000000"}]"#
+        );
+        assert_eq!(text, expected);
     }
 }
