@@ -29,11 +29,11 @@ Makes the senders what a TOML file says. Run twice, it changes nothing the secon
   sender = \"acme\"
   display_name = \"Acme Sales\"
   state = \"active\"
-  limits = { messages_per_second = 20, contact_interval = \"6s\" }
+  limits = { in_flight = 8 }
   [sender.devino]
   api_key = \"env:ACME_DEVINO_KEY\"
   from = \"acme\"
-  api = \"CLASSIC\"
+  webhook_token = \"env:ACME_WEBHOOK_TOKEN\"
 
 Keys are the fields of `Sender` in the contract; each sender has one table named after its provider. A secret may be \
 written \"env:NAME\" and is then read from the environment. What the file leaves out keeps its value; what it names is \
