@@ -123,15 +123,17 @@ impl Engine {
             tokio::select! {
                 heard = news.recv() => match heard {
                     Some(heard) => dispatcher.hear(heard),
-                    None => return,
+                    None => break,
                 },
                 () = stop.cancelled(), if !dispatcher.stopping => dispatcher.stopping = true,
             }
-            if dispatcher.stopping && dispatcher.under_way == 0 && dispatcher.lines.values().all(|line| !line.claiming)
-            {
-                return;
+            let idle = dispatcher.under_way == 0 && dispatcher.lines.values().all(|line| !line.claiming);
+            if dispatcher.stopping && idle {
+                break;
             }
         }
+        // Waited for, so that nothing of the engine holds the database any more.
+        helpers.shutdown().await;
     }
 }
 

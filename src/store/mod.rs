@@ -333,7 +333,11 @@ fn lock_sqlite(url: &str) -> Result<Option<std::fs::File>, OpenError> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let file = options.open(&path).map_err(failed)?;
-    options.open(sqlite_path(url)).map_err(failed)?;
+    // Only a new one: closing a file that SQLite has open would drop its locks.
+    match options.create_new(true).open(sqlite_path(url)) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(failed(error)),
+        _ => {}
+    }
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::InUse(sqlite_path(url))),

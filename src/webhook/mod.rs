@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Path, RawQuery, State};
+use axum::extract::{DefaultBodyLimit, Path, RawQuery, Request, State};
 use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
@@ -37,7 +38,18 @@ pub fn router(web: Web, body_limit: usize) -> Router {
         .route("/webhooks/{provider}/{sender}", post(receive).get(challenge))
         .route("/webhooks/{provider}/{sender}/{token}", post(receive_with_token))
         .layer(DefaultBodyLimit::max(body_limit))
+        .layer(from_fn(move |request, next| refuse_what_is_announced(body_limit, request, next)))
         .with_state(web)
+}
+
+/// A body that is announced as too large is refused before it comes; one that only turns out so, when it does.
+async fn refuse_what_is_announced(limit: usize, request: Request, next: Next) -> Response {
+    let announced =
+        request.headers().get("content-length").and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    match announced.is_some_and(|announced| announced > limit) {
+        true => (StatusCode::PAYLOAD_TOO_LARGE, format!("a webhook has at most {limit} bytes\n")).into_response(),
+        false => next.run(request).await,
+    }
 }
 
 async fn ready(State(web): State<Web>) -> Response {
