@@ -311,37 +311,3 @@ async fn a_stopped_fake_refuses_connections_and_its_port_is_free() {
     assert!(error.is_connect());
     FakeProvider::start(addr).await.unwrap();
 }
-
-/// `cargo test --release --lib fake::tests::how_fast -- --ignored --nocapture`
-#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-#[ignore = "a measurement"]
-async fn how_fast() {
-    for size in [1, 100] {
-        let fake = Arc::new(start(Script::default()).await);
-        let sink = Sink::default();
-        let url = sink.start().await;
-        let client = client();
-        let started = std::time::Instant::now();
-        let workers = (0..16).map(|worker| {
-            let (client, fake, url) = (client.clone(), fake.clone(), url.clone());
-            tokio::spawn(async move {
-                for request in 0..2_000 / size {
-                    let message = |n: usize| json!({ "from": "A", "to": "351910000001", "text": "hi", "callbackUrl": url, "callbackData": format!("{worker}-{request}-{n}") });
-                    let body = json!({ "messages": (0..size).map(message).collect::<Vec<_>>() });
-                    let request = client.post(fake.base_url("devino") + "/whatsapp/messages");
-                    request.header("authorization", "Key k").json(&body).send().await.unwrap().bytes().await.unwrap();
-                }
-            })
-        });
-        futures::future::join_all(workers.collect::<Vec<_>>()).await;
-        let taken = fake.ledger().taken;
-        let elapsed = started.elapsed();
-        quiet(&fake).await;
-        let per_second = taken as f64 / elapsed.as_secs_f64();
-        println!(
-            "requests of {size}: {per_second:.0} messages/s, {:?} until all statuses were posted, {:?}",
-            started.elapsed(),
-            fake.posted()
-        );
-    }
-}
