@@ -116,9 +116,13 @@ async fn write(database: DatabaseConnection, mut queue: mpsc::Receiver<Job>) -> 
 }
 
 fn insert_text(backend: DbBackend, rows: usize) -> String {
-    let mark = if backend == DbBackend::Postgres { '$' } else { '?' };
+    // SQLite finds bare marks faster than numbered ones.
+    let mark = |number: usize| match backend {
+        DbBackend::Postgres => format!("${number}"),
+        _ => "?".to_owned(),
+    };
     let row = |row: usize| {
-        let cells: Vec<String> = (1..=6).map(|cell| format!("{mark}{}", row * 6 + cell)).collect();
+        let cells: Vec<String> = (1..=6).map(|cell| mark(row * 6 + cell)).collect();
         format!("({})", cells.join(", "))
     };
     let rows: Vec<String> = (0..rows).map(row).collect();
