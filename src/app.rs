@@ -165,7 +165,7 @@ impl App {
             posting.await;
             Ok("sandbox")
         });
-        parts.spawn(refresh(access, senders, stop_serving.clone()));
+        parts.spawn(refresh(access, senders, Metrics::install(), stop_serving.clone()));
         warming.await?;
         let database = if store.is_exclusive() { "SQLite" } else { "PostgreSQL" };
         tracing::info!(%grpc_addr, %http_addr, database, version = env!("CARGO_PKG_VERSION"), "serving");
@@ -345,13 +345,19 @@ async fn serve_http(
     Ok("HTTP server")
 }
 
-/// Keys and senders that another replica changed.
-async fn refresh(access: Arc<Access>, senders: Arc<Senders>, stop: CancellationToken) -> anyhow::Result<&'static str> {
+/// Reads keys and senders again, which another replica may have changed, and keeps the metrics small.
+async fn refresh(
+    access: Arc<Access>,
+    senders: Arc<Senders>,
+    metrics: Metrics,
+    stop: CancellationToken,
+) -> anyhow::Result<&'static str> {
     loop {
         tokio::select! {
             () = tokio::time::sleep(REFRESH) => {}
             () = stop.cancelled() => return Ok("refresh"),
         }
+        metrics.upkeep();
         if let Err(error) = access.refresh().await {
             tracing::warn!(%error, "the keys could not be read again");
         }

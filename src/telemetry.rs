@@ -85,9 +85,15 @@ impl Metrics {
         Self(HANDLE.get_or_init(install).clone())
     }
 
+    /// Sums up what histograms recorded. Until then they keep each value, so without it, or anybody who asks for the
+    /// metrics, memory would grow with every request.
+    pub fn upkeep(&self) {
+        self.0.run_upkeep();
+    }
+
     /// All metrics in the text format of Prometheus: the answer of `GET /metrics`.
     pub fn render(&self) -> String {
-        self.0.run_upkeep();
+        self.upkeep();
         self.0.render()
     }
 }
