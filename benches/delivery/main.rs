@@ -23,6 +23,10 @@ use load::Load;
 use report::{Pair, Report};
 use server::Server;
 
+/// The gateway's, for the comparator, too.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Calls under way at the same time in the closed loop, on [`load::CONNECTIONS`] connections.
 const IN_FLIGHT: usize = 512;
 /// Calls a second in the open loop.
