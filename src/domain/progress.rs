@@ -47,6 +47,8 @@ pub struct Progress {
     pub provider_message_id: Option<String>,
     /// Why it was not delivered, or not yet.
     pub error: Option<DeliveryError>,
+    /// Whether reports wait for the end of the attempt under way.
+    pub withheld: bool,
 }
 
 /// What goes into the event log about a message. The store adds what every event of the message carries.
@@ -136,7 +138,14 @@ impl Progress {
             retries: 0,
             provider_message_id: None,
             error: None,
+            withheld: false,
         }
+    }
+
+    /// Whether attempt `number` is under way. What the provider reports of it meanwhile is withheld until it ends: the
+    /// answer is on its way to us, or to the disk, and SENT comes before DELIVERED in the log as it does in the world.
+    pub fn is_under_way(&self, number: i32) -> bool {
+        self.claim.is_some() && self.status == MessageStatus::Sending && number == self.attempt
     }
 
     /// Whether later messages of the conversation must wait for this one: it is due, under way or between two tries. One

@@ -78,8 +78,14 @@ pub(super) async fn write(
     ops: &[Op],
     now: Millis,
 ) -> Result<(Vec<Done>, Effects), StoreError> {
-    let mut batch =
-        Batch { transaction, now, changes: Changes::default(), events: Vec::new(), effects: Effects::default() };
+    let mut batch = Batch {
+        transaction,
+        now,
+        changes: Changes::default(),
+        known: KnownReports::default(),
+        events: Vec::new(),
+        effects: Effects::default(),
+    };
     let mut done: Vec<Option<Done>> = vec![None; ops.len()];
     batch.messages(ops, &mut done).await?;
     batch.journal(ops).await?;
@@ -101,6 +107,7 @@ struct Batch<'t> {
     transaction: &'t DatabaseTransaction,
     now: Millis,
     changes: Changes,
+    known: KnownReports,
     events: Vec<NewEvent>,
     effects: Effects,
 }
@@ -109,9 +116,12 @@ impl Batch<'_> {
     /// Everything that moves messages that are there already.
     async fn messages(&mut self, ops: &[Op], done: &mut [Option<Done>]) -> Result<(), StoreError> {
         let matches = self.load(ops).await?;
+        let ending = ops.iter().filter_map(|op| if let Op::Ended(call) = op { Some(call) } else { None });
+        let ending = ending.filter(|call| self.in_hand(call)).map(|call| call.seq).collect();
+        let mut withheld = self.take_withheld(ending).await?;
         for (op, done) in ops.iter().zip(done.iter_mut()) {
             match op {
-                Op::Ended(call) => self.ended(call),
+                Op::Ended(call) => self.ended(call, withheld.remove(&call.seq).unwrap_or_default()),
                 Op::Timers { limit, in_doubt_wait } => {
                     *done = Some(Done::Timers(self.timers(*limit, *in_doubt_wait).await?));
                 }
@@ -154,18 +164,72 @@ impl Batch<'_> {
         Ok(matches)
     }
 
-    fn ended(&mut self, call: &EndedCall) {
+    /// Whether a call that ended still has its message in hand.
+    fn in_hand(&self, call: &EndedCall) -> bool {
+        self.changes.get(call.seq).is_some_and(|loaded| loaded.progress.claim == Some(call.token))
+    }
+
+    /// Takes out what was reported of messages while they were under way; by place.
+    async fn take_withheld(&mut self, seqs: Vec<i64>) -> Result<HashMap<i64, Vec<Parked>>, StoreError> {
+        let loaded = seqs.iter().filter_map(|seq| self.changes.get(*seq));
+        let ids: Vec<MessageId> = loaded.filter(|loaded| loaded.progress.withheld).map(|loaded| loaded.id).collect();
+        let mut withheld: HashMap<i64, Vec<Parked>> = HashMap::new();
+        if ids.is_empty() {
+            return Ok(withheld);
+        }
+        self.known.learn(self.transaction, ids.iter().copied()).await?;
+        let mut others = Vec::new();
+        for parked in intake::unpark_messages(self.transaction, ids.iter().map(|id| id.0).collect()).await? {
+            let seq = parked.report.message_id.and_then(|id| self.changes.seq_of(id));
+            match seq.filter(|seq| self.is_of(*seq, &parked.sender)) {
+                Some(seq) => withheld.entry(seq).or_default().push(parked),
+                // It came by another sender's webhook, and is as unmatched as before.
+                None => others.push(parked),
+            }
+        }
+        intake::park(self.transaction, others).await?;
+        Ok(withheld)
+    }
+
+    /// Folds what was reported of a message while its attempt was under way.
+    fn fold_withheld(&mut self, seq: i64, withheld: &[Parked]) {
+        let Some(attempt) = self.changes.get(seq).map(|loaded| loaded.progress.attempt) else { return };
+        for Parked { receive_at_ms, report, .. } in withheld {
+            let event = self.known.fold(&mut self.changes, (seq, attempt), report, *receive_at_ms, self.now);
+            self.events.extend(event);
+        }
+        self.changes.step(seq, self.now, None, |progress, _| {
+            progress.withheld = false;
+            Step::default()
+        });
+    }
+
+    /// A receipt comes before what was reported meanwhile; of any other end the reports know more.
+    fn ended(&mut self, call: &EndedCall, withheld: Vec<Parked>) {
         let now = self.now;
+        let receipt = matches!(call.next, Next::Sent(_));
+        if !withheld.is_empty() && !receipt {
+            self.fold_withheld(call.seq, &withheld);
+        }
         let event = self.changes.step(call.seq, now, call.exchange.as_ref(), |progress, terms| {
             progress.ended(call.token, call.attempt, call.next.clone(), terms, now)
         });
         self.events.extend(event);
+        if !withheld.is_empty() && receipt {
+            self.fold_withheld(call.seq, &withheld);
+        }
     }
 
     async fn timers(&mut self, limit: u64, in_doubt_wait: Duration) -> Result<usize, StoreError> {
         let now = self.now;
         let due = self.changes.load_due(self.transaction, now, limit).await?;
+        let in_hand = |seq: &i64| self.changes.get(*seq).is_some_and(|loaded| loaded.progress.claim.is_some());
+        let leases = due.iter().copied().filter(in_hand).collect();
+        let mut withheld = self.take_withheld(leases).await?;
         for &seq in &due {
+            if let Some(withheld) = withheld.remove(&seq) {
+                self.fold_withheld(seq, &withheld);
+            }
             let event = self.changes.step(seq, now, None, |progress, terms| progress.timer(terms, now, in_doubt_wait));
             self.events.extend(event);
             if let Some(loaded) = self.changes.get(seq)
@@ -221,21 +285,28 @@ impl Batch<'_> {
             status_reports(intake).map(|report| (intake.sender.clone(), intake.receive_at_ms, report))
         });
         let waiting = parked.iter().map(|parked| (parked.sender.clone(), parked.receive_at_ms, &parked.report));
-        let (mut matched, mut unmatched) = (Vec::new(), Vec::new());
+        let (mut matched, mut kept) = (Vec::new(), Vec::new());
         for (sender, receive_at_ms, report) in waiting.chain(fresh) {
             match self.find(&sender, report, &matches) {
+                Some((seq, number)) if self.withhold(seq, number) => {
+                    let mut report = report.clone();
+                    report.message_id = self.changes.get(seq).map(|loaded| loaded.id);
+                    kept.push(Parked { sender, receive_at_ms, report });
+                }
                 Some(found) => matched.push((found, receive_at_ms, report)),
-                None => unmatched.push((sender, receive_at_ms, report.clone())),
+                None => {
+                    metrics::counter!("recado_reports_parked_total").increment(1);
+                    kept.push(Parked { sender, receive_at_ms, report: report.clone() });
+                }
             }
         }
-        let about: Vec<(MessageId, &StatusReport)> =
-            matched.iter().filter_map(|((seq, _), _, report)| Some((self.changes.get(*seq)?.id, *report))).collect();
-        let mut known = KnownReports::load(self.transaction, &about).await?;
+        let about = matched.iter().filter_map(|((seq, _), ..)| Some(self.changes.get(*seq)?.id));
+        self.known.learn(self.transaction, about).await?;
         for (found, receive_at_ms, report) in matched {
-            let event = known.fold(&mut self.changes, found, report, receive_at_ms, self.now);
+            let event = self.known.fold(&mut self.changes, found, report, receive_at_ms, self.now);
             self.events.extend(event);
         }
-        intake::park(self.transaction, unmatched).await?;
+        intake::park(self.transaction, kept).await?;
         let incoming = intakes.iter().flat_map(|intake| {
             intake.parsed.reports.iter().filter_map(|(index, report)| match report {
                 Report::Incoming(report) => Some(Incoming::new(intake, *index, report)),
@@ -244,6 +315,18 @@ impl Batch<'_> {
         });
         self.events.extend(intake::record_incoming(self.transaction, incoming.collect()).await?);
         intake::mark_parsed(self.transaction, &intakes).await
+    }
+
+    /// Whether a report must wait until the attempt that it speaks of has ended; notes that one does.
+    fn withhold(&mut self, seq: i64, number: i32) -> bool {
+        let under_way = self.changes.get(seq).is_some_and(|loaded| loaded.progress.is_under_way(number));
+        if under_way {
+            self.changes.step(seq, self.now, None, |progress, _| {
+                progress.withheld = true;
+                Step::default()
+            });
+        }
+        under_way
     }
 
     /// Parked reports that speak of ids which the answers of this batch bring.
@@ -269,10 +352,14 @@ impl Batch<'_> {
             .filter(|(seq, _)| self.changes.get(*seq).is_some());
         let by_ours = || {
             let seq = self.changes.seq_of(report.message_id?)?;
-            let loaded = self.changes.get(seq)?;
-            (loaded.terms.request.sender == *sender).then_some((seq, loaded.progress.attempt))
+            let attempt = self.changes.get(seq)?.progress.attempt;
+            self.is_of(seq, sender).then_some((seq, attempt))
         };
         by_provider.or_else(by_ours)
+    }
+
+    fn is_of(&self, seq: i64, sender: &SenderId) -> bool {
+        self.changes.get(seq).is_some_and(|loaded| loaded.terms.request.sender == *sender)
     }
 
     async fn journal(&mut self, ops: &[Op]) -> Result<(), StoreError> {

@@ -147,6 +147,9 @@ impl Changes {
     }
 }
 
+/// Set in the column `seen` while reports are withheld. The bits of statuses begin above it.
+const WITHHELD: i32 = 1;
+
 /// What a change may touch, in the order of [`values`].
 const COLUMNS: &[(&str, &str)] = &[
     ("status", "smallint"),
@@ -171,7 +174,7 @@ fn values(loaded: Loaded) -> Result<Vec<Value>, StoreError> {
         seq.into(),
         (progress.status as i16).into(),
         progress.status_at_ms.into(),
-        progress.seen.0.into(),
+        (progress.seen.0 | if progress.withheld { WITHHELD } else { 0 }).into(),
         progress.attempt.into(),
         progress.attempt_start_at_ms.into(),
         progress.claim.into(),
@@ -202,7 +205,7 @@ fn loaded(row: messages::Model) -> Result<Loaded, StoreError> {
         progress: Progress {
             status,
             status_at_ms: row.status_at_ms,
-            seen: Seen(row.seen),
+            seen: Seen(row.seen & !WITHHELD),
             attempt: row.attempt,
             attempt_start_at_ms: row.attempt_start_at_ms,
             claim: row.claim,
@@ -211,6 +214,7 @@ fn loaded(row: messages::Model) -> Result<Loaded, StoreError> {
             retries: row.retries,
             provider_message_id: row.provider_message_id,
             error,
+            withheld: row.seen & WITHHELD != 0,
         },
         changed: false,
     })

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use sea_orm::sea_query::Value;
+use sea_orm::sea_query::{Expr, ExprTrait as _, Value};
 use sea_orm::{ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use uuid::Uuid;
 
@@ -135,12 +135,12 @@ pub(super) struct KnownReports(HashSet<(Uuid, i64)>);
 
 impl KnownReports {
     /// Asks the log about the reports of these messages.
-    pub async fn load(
+    pub async fn learn(
+        &mut self,
         transaction: &DatabaseTransaction,
-        reports: &[(MessageId, &StatusReport)],
-    ) -> Result<Self, StoreError> {
-        let messages: HashSet<Uuid> = reports.iter().map(|(id, _)| id.0).collect();
-        let mut known = HashSet::new();
+        messages: impl Iterator<Item = MessageId>,
+    ) -> Result<(), StoreError> {
+        let messages: HashSet<Uuid> = messages.map(|id| id.0).collect();
         for list in rows::lists(messages.into_iter().collect()) {
             let rows = events::Entity::find()
                 .select_only()
@@ -151,9 +151,9 @@ impl KnownReports {
                 .into_tuple::<(Option<Uuid>, Option<i64>)>()
                 .all(transaction)
                 .await?;
-            known.extend(rows.into_iter().filter_map(|(id, key)| Some((id?, key?))));
+            self.0.extend(rows.into_iter().filter_map(|(id, key)| Some((id?, key?))));
         }
-        Ok(Self(known))
+        Ok(())
     }
 
     /// Folds a report into its message; nothing for one that was recorded before.
@@ -187,13 +187,10 @@ impl KnownReports {
     }
 }
 
-/// Keeps reports that match nothing.
-pub(super) async fn park(
-    transaction: &DatabaseTransaction,
-    reports: Vec<(SenderId, Millis, StatusReport)>,
-) -> Result<(), StoreError> {
+/// Keeps reports for later: those that match nothing, and those of an attempt that is under way.
+pub(super) async fn park(transaction: &DatabaseTransaction, reports: Vec<Parked>) -> Result<(), StoreError> {
     let mut models = Vec::with_capacity(reports.len());
-    for (sender, receive_at_ms, report) in reports {
+    for Parked { sender, receive_at_ms, report } in reports {
         models.push(parked_reports::ActiveModel {
             sender: Set(sender.to_string()),
             provider_message_id: Set(report.provider_message_id.clone()),
@@ -204,7 +201,6 @@ pub(super) async fn park(
             ..Default::default()
         });
     }
-    metrics::counter!("recado_reports_parked_total").increment(models.len() as u64);
     rows::insert(transaction, models).await?;
     Ok(())
 }
@@ -221,22 +217,40 @@ pub(super) struct Parked {
 pub(super) async fn unpark(transaction: &DatabaseTransaction, ids: Vec<String>) -> Result<Vec<Parked>, StoreError> {
     let mut found = Vec::new();
     for list in rows::lists(ids) {
-        let rows = parked_reports::Entity::find()
-            .filter(parked_reports::Column::ProviderMessageId.is_in(list))
-            .filter(parked_reports::Column::ProviderMessageId.is_not_null())
-            .order_by_asc(parked_reports::Column::Id)
-            .all(transaction)
-            .await?;
-        found.extend(rows);
+        let condition = parked_reports::Column::ProviderMessageId.is_in(list);
+        found.extend(
+            take_out(transaction, condition.and(parked_reports::Column::ProviderMessageId.is_not_null())).await?,
+        );
     }
-    if found.is_empty() {
-        return Ok(Vec::new());
+    Ok(found)
+}
+
+/// Takes parked reports out that speak of these messages by our ids.
+pub(super) async fn unpark_messages(
+    transaction: &DatabaseTransaction,
+    ids: Vec<Uuid>,
+) -> Result<Vec<Parked>, StoreError> {
+    let mut found = Vec::new();
+    for list in rows::lists(ids) {
+        let condition = parked_reports::Column::MessageId.is_in(list);
+        found.extend(take_out(transaction, condition.and(parked_reports::Column::MessageId.is_not_null())).await?);
     }
-    parked_reports::Entity::delete_many()
-        .filter(parked_reports::Column::Id.is_in(found.iter().map(|row| row.id)))
-        .exec(transaction)
+    Ok(found)
+}
+
+async fn take_out(transaction: &DatabaseTransaction, condition: Expr) -> Result<Vec<Parked>, StoreError> {
+    let rows = parked_reports::Entity::find()
+        .filter(condition)
+        .order_by_asc(parked_reports::Column::Id)
+        .all(transaction)
         .await?;
-    found.into_iter().map(parked).collect()
+    if !rows.is_empty() {
+        parked_reports::Entity::delete_many()
+            .filter(parked_reports::Column::Id.is_in(rows.iter().map(|row| row.id)))
+            .exec(transaction)
+            .await?;
+    }
+    rows.into_iter().map(parked).collect()
 }
 
 fn parked(row: parked_reports::Model) -> Result<Parked, StoreError> {

@@ -8,9 +8,9 @@ use futures::future::join_all;
 use recado::domain::content::Text;
 use recado::domain::event::Payload;
 use recado::domain::progress::Next;
-use recado::domain::{Contact, IncomingContent, MessageStatus, now_ms};
+use recado::domain::{Contact, IncomingContent, MessageId, MessageStatus, SenderId, now_ms};
 use recado::provider::{IncomingReport, Report, StatusReport};
-use recado::store::{EndedCall, Intake, NewJournalEntry, Parsed};
+use recado::store::{Claim, EndedCall, Intake, NewJournalEntry, Parsed};
 
 use crate::{Bench, acme, on_both_databases, to};
 
@@ -51,6 +51,15 @@ impl Bench {
 
     async fn events(&self) -> Result<Vec<Payload>> {
         Ok(self.store.events_after(0, 10_000).await?.into_iter().map(|event| event.payload).collect())
+    }
+
+    /// What the log says of a message.
+    async fn words(&self, message: MessageId) -> Result<Vec<&'static str>> {
+        let statuses = self.events().await?.into_iter().filter_map(|payload| match payload {
+            Payload::StatusChanged(status) if status.message_id == message => Some(status.status.unwrap().as_str()),
+            _ => None,
+        });
+        Ok(statuses.collect())
     }
 }
 
@@ -93,16 +102,42 @@ on_both_databases! {
         let call = EndedCall { seq: claim.seq, token: claim.token, attempt: claim.attempt, next, exchange: None };
         bench.writer.ended(call).await?;
         assert_eq!(bench.store.message(claim.message_id).await?.unwrap().status, MessageStatus::Delivered);
-        let words: Vec<_> = bench.events().await?.into_iter().map(|payload| match payload {
-            Payload::StatusChanged(status) => status.status.unwrap().as_str(),
-            other => panic!("{other:?}"),
-        }).collect();
-        assert_eq!(words, ["ACCEPTED", "SENT", "DELIVERED"]);
+        assert_eq!(bench.words(claim.message_id).await?, ["ACCEPTED", "SENT", "DELIVERED"]);
         assert!(bench.store.parked_that_match(10).await?.is_empty());
         // The other one ends as an orphan after its thirty days, and not before.
         assert_eq!(bench.store.orphan_parked(now_ms()).await?, 0);
         let later = now_ms() + 31 * 24 * 3_600_000;
         assert_eq!((bench.store.orphan_parked(later).await?, bench.store.orphan_parked(later).await?), (1, 0));
+        bench.stop().await?;
+        Ok(())
+    }
+
+    async fn s4_a_report_during_the_call_waits_for_its_end_even_if_that_is_the_lease_s(engine) {
+        let bench = Bench::start(engine).await?;
+        bench.accept(&to(1), "olá").await?;
+        bench.accept(&to(2), "olá").await?;
+        // The lease of the first is over as soon as it begins.
+        let mut claims = bench.claim(1, Duration::ZERO).await?;
+        claims.extend(bench.claim(1, Duration::from_secs(60)).await?);
+        let of = |claim: &Claim, sender: SenderId| {
+            let Report::Status(report) = status("p-1", MessageStatus::Delivered) else { unreachable!() };
+            (sender, vec![Report::Status(StatusReport { message_id: Some(claim.message_id), ..report })])
+        };
+        let other = SenderId::trusted("other".into());
+        for (sender, reports) in [of(&claims[0], acme()), of(&claims[0], other.clone()), of(&claims[1], other)] {
+            let intake = bench.journalled(reports).await?;
+            bench.writer.intake(Intake { sender, ..intake }).await?;
+        }
+        assert_eq!(bench.events().await?.len(), 2, "both were accepted, and no more is known");
+        assert_eq!(bench.writer.timers(100, Duration::from_secs(60)).await?, 1);
+        assert_eq!(bench.words(claims[0].message_id).await?, ["ACCEPTED", "DELIVERED"], "and nothing in doubt");
+
+        let next = Next::Sent(Some("p-2".into()));
+        let Claim { seq, token, attempt, .. } = claims[1];
+        bench.writer.ended(EndedCall { seq, token, attempt, next, exchange: None }).await?;
+        assert_eq!(bench.words(claims[1].message_id).await?, ["ACCEPTED", "SENT"], "the other sender's word is not about it");
+        let later = now_ms() + 31 * 24 * 3_600_000;
+        assert_eq!(bench.store.orphan_parked(later).await?, 2, "both of the other sender's");
         bench.stop().await?;
         Ok(())
     }
