@@ -64,16 +64,21 @@ async fn play(State(fake): State<Arc<Fake>>, body: Bytes) -> Response {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Incoming {
-    url: String,
+    provider: String,
+    /// Nothing: where the script says that the provider posts.
+    url: Option<String>,
     payload: Map<String, Value>,
 }
 
 async fn incoming(State(fake): State<Arc<Fake>>, body: Bytes) -> Response {
-    match serde_json::from_slice::<Incoming>(&body) {
-        Ok(incoming) => {
-            fake.post_incoming(&incoming.url, incoming.payload);
-            StatusCode::ACCEPTED.into_response()
-        }
-        Err(why) => (StatusCode::BAD_REQUEST, format!("{why}\n")).into_response(),
+    let posted = serde_json::from_slice::<Incoming>(&body).map_err(|error| error.to_string()).and_then(|incoming| {
+        let Incoming { provider, url, payload } = incoming;
+        let url = url.or_else(|| fake.account(&provider).webhook_url);
+        let url = url.ok_or(format!("url, or accounts.{provider}.webhook_url in the script, says where to post"))?;
+        fake.post_incoming(&provider, &url, payload)
+    });
+    match posted {
+        Ok(()) => StatusCode::ACCEPTED.into_response(),
+        Err(why) => (StatusCode::BAD_REQUEST, why + "\n").into_response(),
     }
 }

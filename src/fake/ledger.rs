@@ -29,7 +29,7 @@ pub struct Summary {
 /// One message that was taken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Row {
-    /// The sender's id of it (`callbackData`); empty when it gave none.
+    /// The sender's id of it (`callbackData` at Devino); empty when it gave none.
     pub message_id: String,
     /// The provider's ids: one for each time.
     pub provider_message_ids: Vec<String>,
@@ -49,7 +49,7 @@ pub struct Row {
 #[derive(Debug)]
 struct Entry {
     message_id: Arc<str>,
-    provider_ids: Vec<u64>,
+    provider_ids: Vec<Box<str>>,
     to: Box<str>,
     order: u64,
     at_ms: Millis,
@@ -90,13 +90,13 @@ impl Ledger {
     }
 
     /// Notes a message that was taken.
-    pub fn taken(&mut self, message_id: &str, provider_id: u64, to: &str, text: &str, at_ms: Millis) {
+    pub fn taken(&mut self, message_id: &str, provider_id: &str, to: &str, text: &str, at_ms: Millis) {
         self.counts.taken += 1;
         if !message_id.is_empty()
             && let Some(&known) = self.by_message_id.get(message_id)
         {
             let entry = &mut self.entries[known];
-            entry.provider_ids.push(provider_id);
+            entry.provider_ids.push(provider_id.into());
             if entry.provider_ids.len() == 2 {
                 self.counts.twice.push(message_id.to_owned());
             }
@@ -107,7 +107,7 @@ impl Ledger {
         self.by_message_id.insert(message_id.clone(), self.entries.len());
         self.entries.push(Entry {
             message_id,
-            provider_ids: vec![provider_id],
+            provider_ids: vec![provider_id.into()],
             to: to.into(),
             order: self.counts.taken,
             at_ms,
@@ -122,7 +122,7 @@ impl Ledger {
     pub fn rows(&self) -> Vec<Row> {
         let row = |entry: &Entry| Row {
             message_id: entry.message_id.to_string(),
-            provider_message_ids: entry.provider_ids.iter().map(u64::to_string).collect(),
+            provider_message_ids: entry.provider_ids.iter().map(|id| id.to_string()).collect(),
             to: entry.to.to_string(),
             times: entry.provider_ids.len() as u32,
             order: entry.order,
@@ -141,7 +141,7 @@ mod tests {
     fn what_is_taken_twice_is_named_once() {
         let mut ledger = Ledger::default();
         assert_eq!(ledger.request(["1", "2", "1"].into_iter()), [1, 1, 2]);
-        for (id, provider_id) in [("a", 1), ("b", 2), ("a", 3), ("a", 4), ("", 5), ("", 6)] {
+        for (id, provider_id) in [("a", "1"), ("b", "2"), ("a", "3"), ("a", "4"), ("", "5"), ("", "6")] {
             ledger.taken(id, provider_id, "1", "hi", 0);
         }
         let summary = ledger.summary();

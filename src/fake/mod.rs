@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::now_ms;
 
+mod after;
 mod control;
 mod devino;
 mod ledger;
@@ -24,10 +25,12 @@ mod post;
 mod script;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 pub use ledger::{Row, Summary};
 pub use post::Posted;
-pub use script::{Action, Fault, Script, Step, Webhooks};
+pub use script::{Account, Action, Fault, Script, Step, Webhooks};
+use wire::Wire as _;
 
 /// How long answers under way may take once the fake is stopped.
 const STOP_GRACE: Duration = Duration::from_secs(1);
@@ -57,10 +60,7 @@ impl FakeProvider {
             poster: post::Poster::new(stop.clone())?,
             ids: AtomicU64::new(first_id()),
         });
-        let router = Router::new()
-            .nest("/devino", devino::router())
-            .nest("/_control", control::router())
-            .with_state(fake.clone());
+        let router = providers().nest("/_control", control::router()).with_state(fake.clone());
         let listener = listener.tap_io(|stream| {
             // Without it, small answers wait for acknowledgements.
             let _ = stream.set_nodelay(true);
@@ -112,10 +112,13 @@ impl FakeProvider {
         self.fake.poster.posted()
     }
 
-    /// Posts an incoming message to an address until it is taken. What is missing of `incomingMessageId` and `ts` is
+    /// Posts an incoming message as a provider does, to an address, until it is taken. Ids and times that are missing are
     /// filled in.
-    pub fn post_incoming(&self, url: &str, payload: Map<String, Value>) {
-        self.fake.post_incoming(url, payload);
+    ///
+    /// # Errors
+    /// In words, when it plays no such provider.
+    pub fn post_incoming(&self, provider: &str, url: &str, payload: Map<String, Value>) -> Result<(), String> {
+        self.fake.post_incoming(provider, url, payload)
     }
 
     /// Stops listening and posting; then connections are refused, as of a provider that is away.
@@ -132,6 +135,28 @@ impl Drop for FakeProvider {
         self.stop.cancel();
     }
 }
+
+/// Lists the providers that it plays, once.
+macro_rules! providers {
+    ($($module:ident)+) => {
+        /// Names of all providers that the fake plays.
+        pub const PROVIDERS: &[&str] = &[$(stringify!($module)),+];
+
+        fn providers() -> Router<Arc<Fake>> {
+            Router::new()$(.nest(concat!("/", stringify!($module)), $module::router()))+
+        }
+
+        /// An incoming message as a provider posts it; nothing for one that is not played.
+        fn incoming(provider: &str, fake: &Fake, payload: Map<String, Value>) -> Option<post::Post> {
+            match provider {
+                $(stringify!($module) => Some($module::WIRE.incoming(fake, payload)),)+
+                _ => None,
+            }
+        }
+    };
+}
+
+providers! { devino }
 
 /// What the handlers share.
 #[derive(Debug)]
@@ -162,12 +187,21 @@ impl Fake {
         self.ids.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn post_incoming(&self, url: &str, mut payload: Map<String, Value>) {
-        let id = self.next_id();
-        payload.entry("incomingMessageId").or_insert_with(|| id.into());
-        payload.entry("ts").or_insert_with(|| now_ms().into());
-        let item = post::Item { due: Instant::now(), body: Value::Object(payload).to_string(), alone: true };
-        self.poster.push(&url.into(), id, item);
+    /// Whether a request with this key passes.
+    fn accepts(&self, key: Option<&str>) -> bool {
+        key.is_some_and(|given| self.play().script.api_key.as_deref().map_or(!given.is_empty(), |right| right == given))
+    }
+
+    /// What the script says of a provider's account.
+    fn account(&self, provider: &str) -> Account {
+        self.play().script.accounts.get(provider).cloned().unwrap_or_default()
+    }
+
+    fn post_incoming(&self, provider: &str, url: &str, payload: Map<String, Value>) -> Result<(), String> {
+        let post = incoming(provider, self, payload)
+            .ok_or_else(|| format!("provider is {:?}; it is one of {}", provider, PROVIDERS.join(", ")))?;
+        self.poster.push(&url.into(), self.next_id(), post::Item { due: Instant::now(), post });
+        Ok(())
     }
 }
 

@@ -37,14 +37,46 @@ pub struct Posted {
     pub pending: u64,
 }
 
-/// Something to post.
+/// Something to post, and when.
 #[derive(Debug)]
 pub(super) struct Item {
     pub due: Instant,
-    /// JSON.
+    pub post: Post,
+}
+
+/// Something to post.
+#[derive(Debug, Clone)]
+pub(super) enum Post {
+    /// JSON that goes into an array with others.
+    Listed(String),
+    /// A body of its own.
+    Alone(Whole),
+}
+
+/// A body as it is posted.
+#[derive(Debug, Clone)]
+pub(super) struct Whole {
+    pub mime_type: &'static str,
+    /// Beside the type: signatures.
+    pub headers: Vec<(&'static str, String)>,
     pub body: String,
-    /// Posted as it is, rather than in an array with others.
-    pub alone: bool,
+}
+
+impl Post {
+    /// JSON by itself, unsigned.
+    pub fn json(body: &serde_json::Value) -> Self {
+        Self::Alone(Whole::json(body.to_string()))
+    }
+}
+
+impl Whole {
+    fn json(body: String) -> Self {
+        Self { mime_type: "application/json", headers: Vec::new(), body }
+    }
+
+    fn list(items: &[String]) -> Self {
+        Self::json(format!("[{}]", items.join(",")))
+    }
 }
 
 /// Posts with a few workers for each address. A worker posts one thing after the other, so a message's statuses keep
@@ -122,12 +154,26 @@ impl Poster {
         let _ = lane.send(item);
     }
 
-    /// Posts at once, in one try; says whether it was a 2xx.
-    pub async fn post_now(&self, url: &str, bodies: &[String]) -> bool {
-        let body = format!("[{}]", bodies.join(","));
-        let taken = matches!(self.try_post(url, body).await, Ok(status) if status.is_success());
+    /// Posts at once, each in one try, what is listed in one array; gives back what got no 2xx.
+    pub async fn post_now(&self, url: &str, posts: Vec<Post>) -> Vec<Post> {
+        let (mut listed, mut missed) = (Vec::new(), Vec::new());
+        for post in posts {
+            match post {
+                Post::Listed(item) => listed.push(item),
+                Post::Alone(whole) if self.posted_now(url, whole.clone(), 1).await => {}
+                Post::Alone(whole) => missed.push(Post::Alone(whole)),
+            }
+        }
+        if !listed.is_empty() && !self.posted_now(url, Whole::list(&listed), listed.len()).await {
+            missed.extend(listed.into_iter().map(Post::Listed));
+        }
+        missed
+    }
+
+    async fn posted_now(&self, url: &str, whole: Whole, items: usize) -> bool {
+        let taken = matches!(self.try_post(url, whole).await, Ok(status) if status.is_success());
         if taken {
-            self.count_taken(bodies.len());
+            self.count_taken(items);
         }
         taken
     }
@@ -163,7 +209,7 @@ impl Poster {
         }
     }
 
-    async fn post(&self, url: &str, body: String, count: usize) {
+    async fn post(&self, url: &str, body: Whole, count: usize) {
         let mut pause = FIRST_PAUSE;
         let mut noes = 0;
         loop {
@@ -193,8 +239,12 @@ impl Poster {
         self.counts.items.fetch_add(items as u64, Ordering::Relaxed);
     }
 
-    async fn try_post(&self, url: &str, body: String) -> reqwest::Result<reqwest::StatusCode> {
-        let request = self.client.post(url).header("content-type", "application/json").body(body);
+    async fn try_post(&self, url: &str, whole: Whole) -> reqwest::Result<reqwest::StatusCode> {
+        let mut request = self.client.post(url).header("content-type", whole.mime_type);
+        for (name, value) in whole.headers {
+            request = request.header(name, value);
+        }
+        let request = request.body(whole.body);
         let response = request.send().await?;
         let status = response.status();
         // A connection is used again only when the answer was read.
@@ -252,25 +302,20 @@ impl Waiting {
         self.heap.peek().map(|Reverse(placed)| placed.item.due)
     }
 
-    /// The body of the next POST and how much it holds: what is due, up to a batch, or one that goes alone.
-    fn take(&mut self, now: Instant, batch: usize) -> (String, usize) {
-        let mut body = String::from("[");
-        let mut count = 0;
-        while count < batch && self.heap.peek().is_some_and(|Reverse(placed)| placed.item.due <= now) {
-            if count > 0 && self.heap.peek().is_some_and(|Reverse(placed)| placed.item.alone) {
+    /// The next POST and how much it holds: what is due, up to a batch, or one that goes alone.
+    fn take(&mut self, now: Instant, batch: usize) -> (Whole, usize) {
+        let mut items = Vec::new();
+        while items.len() < batch && self.heap.peek().is_some_and(|Reverse(placed)| placed.item.due <= now) {
+            let alone = |Reverse(placed): &Reverse<Placed>| matches!(placed.item.post, Post::Alone(_));
+            if !items.is_empty() && self.heap.peek().is_some_and(alone) {
                 break;
             }
-            let Some(Reverse(Placed { item, .. })) = self.heap.pop() else { break };
-            if item.alone {
-                return (item.body, 1);
+            match self.heap.pop() {
+                Some(Reverse(Placed { item: Item { post: Post::Alone(whole), .. }, .. })) => return (whole, 1),
+                Some(Reverse(Placed { item: Item { post: Post::Listed(item), .. }, .. })) => items.push(item),
+                None => break,
             }
-            if count > 0 {
-                body.push(',');
-            }
-            body.push_str(&item.body);
-            count += 1;
         }
-        body.push(']');
-        (body, count)
+        (Whole::list(&items), items.len())
     }
 }

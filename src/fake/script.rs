@@ -1,5 +1,6 @@
 //! What the fake provider is told to do: JSON by `PUT /_control/script`, or this struct in process.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,8 @@ pub struct Script {
     pub api_key: Option<String>,
     /// The only sender names that pass; empty: any.
     pub senders: Vec<String>,
+    /// What an operator has set up at each provider, by its name.
+    pub accounts: BTreeMap<String, Account>,
     /// What happens to a message that was taken, and when.
     pub statuses: Vec<Step>,
     /// How statuses are posted.
@@ -32,11 +35,24 @@ impl Default for Script {
             latency_ms: 0,
             api_key: None,
             senders: Vec::new(),
+            accounts: BTreeMap::new(),
             statuses: vec![step("DELIVERED", 20), step("READ", 40)],
             webhooks: Webhooks::default(),
             faults: Vec::new(),
         }
     }
+}
+
+/// What an operator has set up at a provider, where messages do not say it themselves.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Account {
+    /// Where statuses go, and incoming messages that name no address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook_url: Option<String>,
+    /// What webhooks are signed with; nothing: unsigned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
 }
 
 /// One status of a message.

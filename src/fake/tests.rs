@@ -292,7 +292,8 @@ async fn incoming_messages_are_posted_as_one_object() {
     let fake = start(Script::default()).await;
     let sink = Sink::default();
     let url = sink.start().await;
-    let body = json!({ "url": url, "payload": { "from": "351910000001", "to": "AcmeCare", "text": "Is it here?" } });
+    let payload = json!({ "from": "351910000001", "to": "AcmeCare", "text": "Is it here?" });
+    let body = json!({ "provider": "devino", "url": url, "payload": payload });
     let control = format!("http://{}/_control/incoming", fake.addr());
     assert_eq!(client().post(control).json(&body).send().await.unwrap().status(), StatusCode::ACCEPTED);
     quiet(&fake).await;

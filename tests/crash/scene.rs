@@ -131,7 +131,7 @@ impl Scene {
         let text = format!("incoming message {}", self.random.random::<u64>());
         let payload = json!({ "from": "351910000001", "to": "AcmeCare", "text": text });
         let serde_json::Value::Object(payload) = payload else { unreachable!("an object, a line above") };
-        self.fake.post_incoming(&self.webhook_url, payload);
+        self.fake.post_incoming("devino", &self.webhook_url, payload).unwrap();
         self.load.note_incoming(text);
     }
 

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::fake::after::Taken;
+
 const TEXT_MAX: usize = 1_000;
 
 #[derive(Deserialize)]
@@ -41,19 +43,19 @@ pub(super) struct Outcome {
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct Reason {
+pub(in crate::fake) struct Reason {
     pub key: String,
     #[serde(rename = "ref", skip_serializing_if = "String::is_empty")]
     pub reference: String,
 }
 
 impl Outcome {
-    pub fn rejected(reasons: Vec<Reason>) -> Self {
-        Self { code: "REJECTED", message_id: None, reasons, description: Some("The message was rejected") }
+    pub fn ok(taken: &Taken) -> Self {
+        Self { code: "OK", message_id: Some(taken.provider_id.clone()), reasons: Vec::new(), description: None }
     }
 
-    pub fn of_request(key: &str) -> Self {
-        Self::rejected(vec![Reason { key: key.into(), reference: "messages".into() }])
+    pub fn rejected(reasons: Vec<Reason>) -> Self {
+        Self { code: "REJECTED", message_id: None, reasons, description: Some("The message was rejected") }
     }
 }
 

@@ -84,7 +84,7 @@ on_both_databases! {
         ];
         for (name, expected) in cases {
             let payload = recorded(name)?;
-            fake.post_incoming(&webhook, payload.clone());
+            fake.post_incoming("devino", &webhook, payload.clone()).unwrap();
             let (event, incoming) = next_incoming(&mut stream).await?;
             assert_eq!(incoming.provider_message_id, payload["incomingMessageId"].to_string());
             assert_eq!(event.sender, "acme");

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
 use tokio::time::Instant;
 
+use super::Fake;
+use super::post::{Item, Post};
+use super::script::{Occasion, Step};
+use super::wire::Wire;
 use crate::domain::now_ms;
-use crate::fake::Fake;
-use crate::fake::post::Item;
-use crate::fake::script::{Occasion, Step};
 
 /// A status is never posted sooner after the answer: the answer is on its way before.
 const SOONEST: Duration = Duration::from_millis(2);
@@ -17,10 +17,16 @@ const SOONEST: Duration = Duration::from_millis(2);
 const COPY_AFTER: Duration = Duration::from_millis(5);
 
 /// A message that was taken, on its way to its statuses.
+#[derive(Debug)]
 pub(super) struct Taken {
-    pub url: Option<Arc<str>>,
-    pub provider_id: u64,
-    pub options: Option<String>,
+    /// Where its statuses go; nothing: nowhere.
+    pub webhook_url: Option<Arc<str>>,
+    /// Counts up.
+    pub id: u64,
+    /// The same in the wire's form.
+    pub provider_id: String,
+    /// Its sender's id of it; empty when it gave none.
+    pub message_id: String,
     pub to: String,
     pub nth: u32,
     /// Fails with this code rather than playing the script's statuses.
@@ -29,14 +35,15 @@ pub(super) struct Taken {
 
 /// Taken messages whose statuses are put in line when this is dropped: when the answer was written, or when nobody
 /// waits for it any more.
-pub(super) struct After {
+pub(super) struct After<W: Wire> {
+    pub wire: W,
     pub fake: Arc<Fake>,
     pub taken: Vec<Taken>,
 }
 
-impl After {
+impl<W: Wire> After<W> {
     /// The statuses of a message with their delays, as the script has them.
-    fn statuses(&self, message: &Taken) -> Vec<(Duration, String)> {
+    fn statuses(&self, message: &Taken) -> Vec<(Duration, Post)> {
         let play = self.fake.play();
         let script = &play.script;
         let occasion = Occasion { to: &message.to, nth: message.nth };
@@ -44,7 +51,7 @@ impl After {
             None => script.statuses.clone(),
             Some(error_code) => {
                 let after_ms = script.statuses.first().map_or(0, |step| step.after_ms);
-                vec![Step { status: "UNDELIVERED".into(), after_ms, error_code }]
+                vec![Step { status: W::FAILED.into(), after_ms, error_code }]
             }
         };
         let mut delays: Vec<u64> = steps.iter().map(|step| step.after_ms).collect();
@@ -59,12 +66,12 @@ impl After {
         let now = now_ms();
         let mut statuses = Vec::with_capacity(steps.len());
         for (i, (step, delay)) in steps.iter().zip(delays).enumerate() {
-            let body = status(message, step, now + delay as i64);
+            let post = self.wire.status(&self.fake, message, step, now + delay as i64);
             let delay = Duration::from_millis(delay).max(SOONEST);
             if play.chance(2_000_000 + i as u64, occasion) < script.webhooks.duplicate {
-                statuses.push((delay + COPY_AFTER, body.clone()));
+                statuses.push((delay + COPY_AFTER, post.clone()));
             }
-            statuses.push((delay, body));
+            statuses.push((delay, post));
         }
         statuses
     }
@@ -76,13 +83,11 @@ impl After {
         while let Some(message) = self.taken.last() {
             let mut statuses = self.statuses(message);
             statuses.sort_by_key(|(delay, _)| *delay);
-            let bodies: Vec<String> = statuses.into_iter().map(|(_, body)| body).collect();
-            let (id, url) = (message.provider_id, message.url.clone());
-            if let Some(url) = url.filter(|_| !bodies.is_empty())
-                && !self.fake.poster.post_now(&url, &bodies).await
-            {
-                for body in bodies {
-                    self.fake.poster.push(&url, id, Item { due: Instant::now(), body, alone: false });
+            let posts: Vec<Post> = statuses.into_iter().map(|(_, post)| post).collect();
+            let (id, url) = (message.id, message.webhook_url.clone());
+            if let Some(url) = url {
+                for post in self.fake.poster.post_now(&url, posts).await {
+                    self.fake.poster.push(&url, id, Item { due: Instant::now(), post });
                 }
             }
             self.taken.pop();
@@ -90,42 +95,14 @@ impl After {
     }
 }
 
-impl Drop for After {
+impl<W: Wire> Drop for After<W> {
     fn drop(&mut self) {
         let now = Instant::now();
         for message in &self.taken {
-            let Some(url) = &message.url else { continue };
-            for (delay, body) in self.statuses(message) {
-                self.fake.poster.push(url, message.provider_id, Item { due: now + delay, body, alone: false });
+            let Some(url) = &message.webhook_url else { continue };
+            for (delay, post) in self.statuses(message) {
+                self.fake.poster.push(url, message.id, Item { due: now + delay, post });
             }
         }
     }
-}
-
-fn status(message: &Taken, step: &Step, ts: i64) -> String {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Status<'a> {
-        message_id: u64,
-        ts: i64,
-        status: &'a str,
-        error_code: u32,
-        ip: Option<&'a str>,
-        browser: Option<&'a str>,
-        os: Option<&'a str>,
-        user_agent: Option<&'a str>,
-        options: Option<&'a str>,
-    }
-    let status = Status {
-        message_id: message.provider_id,
-        ts,
-        status: &step.status,
-        error_code: step.error_code,
-        ip: None,
-        browser: None,
-        os: None,
-        user_agent: None,
-        options: message.options.as_deref(),
-    };
-    serde_json::to_string(&status).unwrap_or_default()
 }
