@@ -420,6 +420,10 @@ pub enum IncomingContent {
         /// Its small print.
         description: String,
     },
+    /// An order from a catalog.
+    Order(Order),
+    /// What WhatsApp itself says about the person.
+    System(SystemNotice),
     /// Something that this version has no word for.
     Unsupported {
         /// The provider's word for it; may be empty.
@@ -427,6 +431,46 @@ pub enum IncomingContent {
         /// As it came, JSON where the provider speaks JSON.
         raw: String,
     },
+}
+
+/// An order from a catalog.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Order {
+    /// The provider's id of the catalog.
+    pub catalog_id: String,
+    /// What the person wrote with it.
+    pub text: String,
+    /// What is ordered.
+    pub items: Vec<OrderItem>,
+}
+
+/// One line of an order.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OrderItem {
+    /// The seller's id of the product.
+    pub product_id: String,
+    /// How many.
+    pub quantity: i32,
+    /// Price of one, a decimal number as text.
+    pub price: String,
+    /// ISO 4217 code.
+    pub currency_code: String,
+}
+
+/// What WhatsApp itself says about a person, such as a new number.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SystemNotice {
+    /// The provider's word for it: `user_changed_number`.
+    pub r#type: String,
+    /// The text of the notice.
+    pub body: String,
+    /// The person's new wa_id, when that is what changed.
+    pub new_wa_id: String,
+    /// The person's new business-scoped user id, when that is what changed.
+    pub new_user_id: String,
 }
 
 /// A file that a person sent. It is not fetched yet when the event goes out.

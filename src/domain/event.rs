@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::template::{Quality, TemplateCategory, TemplateStatus};
 use super::{Contact, DeliveryError, EventId, IncomingContent, MessageId, MessageStatus, Millis, SenderId};
 
 /// One entry of the log, with its place.
@@ -33,6 +34,8 @@ pub enum Payload {
     StatusChanged(StatusChanged),
     /// A person wrote.
     IncomingMessage(IncomingMessage),
+    /// The provider changed something about a template.
+    TemplateChanged(TemplateChanged),
     /// A sender changed.
     SenderChanged(SenderChanged),
 }
@@ -81,6 +84,9 @@ pub struct StatusChanged {
     /// Who opened a link, when the provider says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_info: Option<ClientInfo>,
+    /// The recipient as the provider names it, when it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contact: Option<Contact>,
     /// The provider's word, as it came; empty for what the gateway did itself.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub provider_status: String,
@@ -138,18 +144,88 @@ pub struct IncomingMessage {
     /// The message quoted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply_to: Option<ReplyTo>,
+    /// The ad or post that brought the person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub referral: Option<Referral>,
     /// Until when free text may be answered: 24 hours after the person wrote.
     pub window_expire_at_ms: Millis,
+    /// It was forwarded from another chat.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forwarded: bool,
+    /// It was forwarded many times before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub frequently_forwarded: bool,
 }
 
-/// The message that an incoming one quotes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// The message or product that an incoming message answers.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ReplyTo {
-    /// The provider's id.
+    /// The provider's id; empty when only a product is answered.
     pub provider_message_id: String,
     /// Our id, when we know it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub message_id: Option<MessageId>,
+    /// The provider's id of the catalog, when a product is answered.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub catalog_id: String,
+    /// The seller's id of the product, when one is answered.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub product_id: String,
+}
+
+/// The ad or post that brought a person, in the provider's words; any of them may be empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Referral {
+    /// Address of the ad or post.
+    pub source_url: String,
+    /// Its id.
+    pub source_id: String,
+    /// `ad` or `post`.
+    pub source_type: String,
+    /// Its headline.
+    pub headline: String,
+    /// Its text.
+    pub body: String,
+    /// `image` or `video`.
+    pub media_type: String,
+    /// Address of its image.
+    pub image_url: String,
+    /// Address of its video.
+    pub video_url: String,
+    /// Address of the video's thumbnail.
+    pub thumbnail_url: String,
+    /// Id of the click.
+    pub click_id: String,
+    /// The greeting that it showed.
+    pub welcome_message: String,
+}
+
+/// The provider changed something about a template. What it did not say is not there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TemplateChanged {
+    /// The provider's name of it.
+    pub template: String,
+    /// The provider's id of it.
+    pub template_id: String,
+    /// Its language, in the provider's form.
+    pub language_code: String,
+    /// The status now.
+    pub status: Option<TemplateStatus>,
+    /// The status before, when known.
+    pub previous_status: Option<TemplateStatus>,
+    /// The category now.
+    pub category: Option<TemplateCategory>,
+    /// The category before, when known.
+    pub previous_category: Option<TemplateCategory>,
+    /// The quality now.
+    pub quality: Option<Quality>,
+    /// The quality before, when known.
+    pub previous_quality: Option<Quality>,
+    /// Why, in the provider's words.
+    pub reason: String,
 }
 
 /// A sender changed.
@@ -159,6 +235,23 @@ pub struct SenderChanged {
     pub change: SenderChange,
     /// For people.
     pub detail: String,
+    /// The quality now, when that is what changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<Quality>,
+    /// The provider's word for how many people it may write to in 24 hours.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub messaging_limit: String,
+    /// The provider's own code.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub provider_code: String,
+}
+
+impl SenderChanged {
+    /// What the gateway did or found itself.
+    pub fn ours(change: SenderChange, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        Self { change, detail, quality: None, messaging_limit: String::new(), provider_code: String::new() }
+    }
 }
 
 /// What about a sender changed.
@@ -175,8 +268,18 @@ pub enum SenderChange {
     Resumed,
     /// Gone.
     Deleted,
+    /// WhatsApp rates it otherwise.
+    Quality,
+    /// It may send more, or less.
+    Limits,
     /// The provider refuses its credentials.
     CredentialsRefused,
+    /// The provider cannot be reached.
+    Unreachable,
+    /// It works again.
+    Recovered,
+    /// WhatsApp or the provider restricted or banned it.
+    Blocked,
 }
 
 /// What kind of event; the numbers are the contract's.
@@ -187,7 +290,7 @@ pub enum EventType {
     StatusChanged = 1,
     /// [`Payload::IncomingMessage`]
     IncomingMessage = 2,
-    /// A template changed; no adapter of this version reports it.
+    /// [`Payload::TemplateChanged`]
     TemplateChanged = 3,
     /// [`Payload::SenderChanged`]
     SenderChanged = 4,
@@ -199,6 +302,7 @@ impl Payload {
         match self {
             Payload::StatusChanged(_) => EventType::StatusChanged,
             Payload::IncomingMessage(_) => EventType::IncomingMessage,
+            Payload::TemplateChanged(_) => EventType::TemplateChanged,
             Payload::SenderChanged(_) => EventType::SenderChanged,
         }
     }
@@ -208,7 +312,7 @@ impl Payload {
         match self {
             Payload::StatusChanged(status) => Some(status.message_id),
             Payload::IncomingMessage(incoming) => Some(incoming.message_id),
-            Payload::SenderChanged(_) => None,
+            Payload::TemplateChanged(_) | Payload::SenderChanged(_) => None,
         }
     }
 
@@ -217,7 +321,7 @@ impl Payload {
         match self {
             Payload::StatusChanged(status) => Some(&status.peer),
             Payload::IncomingMessage(incoming) => Some(&incoming.peer),
-            Payload::SenderChanged(_) => None,
+            Payload::TemplateChanged(_) | Payload::SenderChanged(_) => None,
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod phone;
 pub mod progress;
 pub mod sender;
 pub mod status;
+pub mod template;
 
 pub use contact::Contact;
 pub use content::{Content, IncomingContent};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::event::{ClientInfo, Pricing};
 use super::message::{AttemptOutcome, DeliveryError, ErrorReason, InDoubtPolicy};
 use super::status::{self, Fold, MessageStatus, Seen};
-use super::{Millis, NewMessage};
+use super::{Contact, Millis, NewMessage};
 
 /// An in-doubt message waits for the provider's word at least this long, however short its validity: 1 hour.
 pub const IN_DOUBT_AT_LEAST_MS: Millis = 3_600_000;
@@ -70,6 +70,8 @@ pub struct Note {
     pub receive_at_ms: Option<Millis>,
     /// The provider's word.
     pub provider_status: String,
+    /// The recipient, as the provider names it.
+    pub contact: Option<Contact>,
     /// What it costs.
     pub pricing: Option<Pricing>,
     /// Who opened a link.

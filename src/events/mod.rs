@@ -241,7 +241,7 @@ mod tests {
             receive_at_ms: 0,
             record_at_ms: 0,
             sender: SenderId::trusted("s".into()),
-            payload: Payload::SenderChanged(SenderChanged { change: SenderChange::Updated, detail: String::new() }),
+            payload: Payload::SenderChanged(SenderChanged::ours(SenderChange::Updated, "")),
         };
         positions.map(|position| Arc::new(event(position))).collect()
     }

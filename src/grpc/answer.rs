@@ -4,10 +4,13 @@ use prost_types::Timestamp;
 
 use crate::domain::content::{
     ContactCard, Content, IncomingContent, IncomingMedia, Interactive, InteractiveAction, InteractiveHeader, Location,
-    Media, MediaKind, MediaSource, Reaction, Template, TemplateHeader,
+    Media, MediaKind, MediaSource, Order, OrderItem, Reaction, SystemNotice, Template, TemplateHeader,
 };
-use crate::domain::event::{self, ClientInfo, Event, IncomingMessage, Pricing, SenderChange, StatusChanged};
+use crate::domain::event::{
+    self, ClientInfo, Event, IncomingMessage, Pricing, Referral, SenderChange, StatusChanged, TemplateChanged,
+};
 use crate::domain::message::{Attempt, AttemptOutcome, DEFAULT_VALIDITY_MS, InDoubtPolicy, Message, Priority};
+use crate::domain::template::{Quality, TemplateCategory, TemplateStatus};
 use crate::domain::{Contact, Cursor, DeliveryError, Millis, Payload};
 use crate::proto;
 
@@ -26,9 +29,13 @@ pub(super) fn event(event: &Event, epoch: i64) -> proto::Event {
     let payload = match &event.payload {
         Payload::StatusChanged(status) => Answer::StatusChanged(status_changed(status)),
         Payload::IncomingMessage(incoming) => Answer::IncomingMessage(incoming_message(incoming)),
+        Payload::TemplateChanged(changed) => Answer::TemplateChanged(template_changed(changed)),
         Payload::SenderChanged(changed) => Answer::SenderChanged(proto::SenderChanged {
             kind: sender_change(changed.change) as i32,
+            quality: changed.quality.map_or(0, |quality| quality as i32),
+            messaging_limit: changed.messaging_limit.clone(),
             detail: changed.detail.clone(),
+            provider_code: changed.provider_code.clone(),
             ..Default::default()
         }),
     };
@@ -50,7 +57,30 @@ fn sender_change(change: SenderChange) -> proto::SenderChangeKind {
         SenderChange::Paused => proto::SenderChangeKind::Paused,
         SenderChange::Resumed => proto::SenderChangeKind::Resumed,
         SenderChange::Deleted => proto::SenderChangeKind::Deleted,
+        SenderChange::Quality => proto::SenderChangeKind::Quality,
+        SenderChange::Limits => proto::SenderChangeKind::Limits,
         SenderChange::CredentialsRefused => proto::SenderChangeKind::CredentialsRefused,
+        SenderChange::Unreachable => proto::SenderChangeKind::Unreachable,
+        SenderChange::Recovered => proto::SenderChangeKind::Recovered,
+        SenderChange::Blocked => proto::SenderChangeKind::Blocked,
+    }
+}
+
+fn template_changed(changed: &TemplateChanged) -> proto::TemplateChanged {
+    let status = |status: Option<TemplateStatus>| status.map_or(0, |status| status as i32);
+    let category = |category: Option<TemplateCategory>| category.map_or(0, |category| category as i32);
+    let quality = |quality: Option<Quality>| quality.map_or(0, |quality| quality as i32);
+    proto::TemplateChanged {
+        template: changed.template.clone(),
+        template_id: changed.template_id.clone(),
+        language_code: changed.language_code.clone(),
+        status: status(changed.status),
+        previous_status: status(changed.previous_status),
+        category: category(changed.category),
+        previous_category: category(changed.previous_category),
+        quality: quality(changed.quality),
+        previous_quality: quality(changed.previous_quality),
+        reason: changed.reason.clone(),
     }
 }
 
@@ -70,7 +100,7 @@ fn status_changed(status: &StatusChanged) -> proto::MessageStatusChanged {
         labels: status.labels.clone().into_iter().collect(),
         pricing: status.pricing.as_ref().map(pricing),
         client_info: status.client_info.as_ref().map(client_info),
-        contact: None,
+        contact: status.contact.as_ref().map(contact),
         provider_status: status.provider_status.clone(),
     }
 }
@@ -122,10 +152,52 @@ fn incoming_message(incoming: &IncomingMessage) -> proto::IncomingMessage {
         reply_to: incoming.reply_to.as_ref().map(|quoted| proto::ReplyTo {
             message_id: quoted.message_id.map(|id| id.to_string()).unwrap_or_default(),
             provider_message_id: quoted.provider_message_id.clone(),
-            ..Default::default()
+            catalog_id: quoted.catalog_id.clone(),
+            product_id: quoted.product_id.clone(),
         }),
+        referral: incoming.referral.as_ref().map(referral),
         window_expire_time: Some(timestamp(incoming.window_expire_at_ms)),
-        ..Default::default()
+        forwarded: incoming.forwarded,
+        frequently_forwarded: incoming.frequently_forwarded,
+    }
+}
+
+fn referral(referral: &Referral) -> proto::Referral {
+    proto::Referral {
+        source_url: referral.source_url.clone(),
+        source_id: referral.source_id.clone(),
+        source_type: referral.source_type.clone(),
+        headline: referral.headline.clone(),
+        body: referral.body.clone(),
+        media_type: referral.media_type.clone(),
+        image_url: referral.image_url.clone(),
+        video_url: referral.video_url.clone(),
+        thumbnail_url: referral.thumbnail_url.clone(),
+        click_id: referral.click_id.clone(),
+        welcome_message: referral.welcome_message.clone(),
+    }
+}
+
+fn order(order: &Order) -> proto::Order {
+    let item = |item: &OrderItem| proto::OrderItem {
+        product_id: item.product_id.clone(),
+        quantity: item.quantity,
+        price: item.price.clone(),
+        currency_code: item.currency_code.clone(),
+    };
+    proto::Order {
+        catalog_id: order.catalog_id.clone(),
+        text: order.text.clone(),
+        items: order.items.iter().map(item).collect(),
+    }
+}
+
+fn system_notice(notice: &SystemNotice) -> proto::SystemNotice {
+    proto::SystemNotice {
+        r#type: notice.r#type.clone(),
+        body: notice.body.clone(),
+        new_wa_id: notice.new_wa_id.clone(),
+        new_user_id: notice.new_user_id.clone(),
     }
 }
 
@@ -151,6 +223,8 @@ fn incoming_content(content: &IncomingContent) -> proto::incoming_message::Conte
             title: title.clone(),
             description: description.clone(),
         }),
+        IncomingContent::Order(value) => Answer::Order(order(value)),
+        IncomingContent::System(notice) => Answer::System(system_notice(notice)),
         IncomingContent::Unsupported { r#type, raw } => {
             Answer::Unsupported(proto::Unsupported { r#type: r#type.clone(), raw: raw.clone() })
         }

@@ -9,10 +9,10 @@ use futures::future::join_all;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::now_ms;
-use crate::provider::Webhook;
+use crate::domain::{SenderId, now_ms};
+use crate::provider::{Report, Unreadable, Webhook};
 use crate::senders::{Account, Senders};
-use crate::store::{Intake, JournalEntry, Parsed, Store, StoreError, Writer};
+use crate::store::{Intake, Item, JournalEntry, Parsed, Store, StoreError, Writer};
 
 /// Webhooks that one look brings.
 const PAGE: u64 = 64;
@@ -61,7 +61,7 @@ async fn take_in_all(store: &Store, writer: &Writer, senders: &Senders) -> Resul
         let more = entries.len() as u64 == PAGE;
         let taken = entries.into_iter().map(|entry| async {
             let account = senders.find(&entry.sender).await?;
-            take_in(writer, read(account.as_deref(), entry)).await
+            take_in(writer, read(senders, account.as_deref(), entry)).await
         });
         join_all(taken).await.into_iter().collect::<Result<(), _>>()?;
         if !more {
@@ -73,13 +73,9 @@ async fn take_in_all(store: &Store, writer: &Writer, senders: &Senders) -> Resul
 /// Takes one webhook in. One that the database will not hold (a NUL in an id, for PostgreSQL) stays in the journal as not
 /// understood: tried again for ever, it would stand before all that follow.
 async fn take_in(writer: &Writer, intake: Intake) -> Result<(), StoreError> {
-    let Intake { journal_id, ref sender, receive_at_ms, .. } = intake;
-    let without = Intake {
-        journal_id,
-        sender: sender.clone(),
-        receive_at_ms,
-        parsed: unreadable("the database does not take what it says".into()),
-    };
+    let Intake { journal_id, receive_at_ms, .. } = intake;
+    let parsed = unreadable("the database does not take what it says".into());
+    let without = Intake { journal_id, receive_at_ms, parsed };
     match writer.intake(intake).await {
         Err(StoreError::Fault(error)) => {
             tracing::error!(journal_id, error, "a webhook could not be taken in and is left in the journal");
@@ -90,14 +86,17 @@ async fn take_in(writer: &Writer, intake: Intake) -> Result<(), StoreError> {
 }
 
 /// What one webhook says. A parser that panics is a fault of ours and costs only its webhook, which stays in the journal.
-fn read(account: Option<&Account>, entry: JournalEntry) -> Intake {
+fn read(senders: &Senders, account: Option<&Account>, entry: JournalEntry) -> Intake {
     let JournalEntry { id, sender, provider, receive_at_ms, body } = entry;
     let bytes = body.len();
     let webhook = Webhook { headers: Vec::new(), query: Vec::new(), path_token: None, body, receive_at_ms };
     let parsed = match account {
         Some(account) => {
             let parse = AssertUnwindSafe(|| account.provider.parse(&webhook));
-            std::panic::catch_unwind(parse).map_or_else(|_| unreadable("the parser panicked".into()), sort)
+            match std::panic::catch_unwind(parse) {
+                Ok(items) => sort(senders, account, items),
+                Err(_) => unreadable("the parser panicked".into()),
+            }
         }
         None => unreadable(format!("sender {sender} was deleted")),
     };
@@ -106,14 +105,21 @@ fn read(account: Option<&Account>, entry: JournalEntry) -> Intake {
             .increment(parsed.unreadable as u64);
         tracing::warn!(journal_id = id, %sender, bytes, %problem, "a webhook was not understood in full");
     }
-    Intake { journal_id: id, sender, receive_at_ms, parsed }
+    Intake { journal_id: id, receive_at_ms, parsed }
 }
 
-fn sort(items: Vec<Result<crate::provider::Report, crate::provider::Unreadable>>) -> Parsed {
+fn sort(senders: &Senders, account: &Account, items: Vec<Result<Report, Unreadable>>) -> Parsed {
     let mut parsed = Parsed::default();
     for (index, item) in items.into_iter().enumerate() {
-        match item {
-            Ok(report) => parsed.reports.push((index, report)),
+        let sorted = item.and_then(|report| match addressee(senders, account, report.account()) {
+            Some(sender) => Ok(Item { index, sender, report }),
+            None => {
+                Err(Unreadable { index, why: "it is about an account of the provider that no sender is of".into() })
+            }
+        });
+        match sorted {
+            Ok(Item { report: Report::Nothing, .. }) => {}
+            Ok(item) => parsed.reports.push(item),
             Err(error) => {
                 parsed.unreadable += 1;
                 parsed.problem.get_or_insert_with(|| error.to_string());
@@ -121,6 +127,21 @@ fn sort(items: Vec<Result<crate::provider::Report, crate::provider::Unreadable>>
         }
     }
     parsed
+}
+
+/// The sender that a report is about. Where a provider posts for several numbers to one address, each report names its own;
+/// it is believed about another sender only when that one's webhooks are proven by the same secret.
+fn addressee(senders: &Senders, came_to: &Account, named: Option<&str>) -> Option<SenderId> {
+    let own = came_to.provider.account();
+    let (Some(named), Some(own)) = (named, own) else { return Some(came_to.sender.id.clone()) };
+    if own.id == named {
+        return Some(came_to.sender.id.clone());
+    }
+    let is_named = |account: &Arc<Account>| {
+        account.sender.provider == came_to.sender.provider
+            && account.provider.account().is_some_and(|other| other.id == named && other.proof == own.proof)
+    };
+    senders.all().into_iter().find(is_named).map(|account| account.sender.id.clone())
 }
 
 fn unreadable(problem: String) -> Parsed {

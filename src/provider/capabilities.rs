@@ -34,6 +34,35 @@ pub struct Capabilities {
     pub check: bool,
     /// Whether the provider gives our message id back in its statuses.
     pub echoes_message_id: bool,
+    /// Whether the provider publishes a catalogue of templates ([`super::Provider::templates`]).
+    pub catalogue: bool,
+    /// Whether messages must be asked after, since webhooks do not tell all ([`super::Provider::look_up`]).
+    pub look_up: bool,
+    /// Whether the provider is asked before a message is accepted ([`super::Provider::admits`]).
+    pub admits: bool,
+}
+
+impl Default for Capabilities {
+    /// Carries nothing, one message a request.
+    fn default() -> Self {
+        Self {
+            batch: 1,
+            in_flight: 8,
+            text_max: None,
+            media: Vec::new(),
+            location: false,
+            contact_cards_max: None,
+            interactive: None,
+            reaction: false,
+            reply: false,
+            template: None,
+            check: false,
+            echoes_message_id: false,
+            catalogue: false,
+            look_up: false,
+            admits: false,
+        }
+    }
 }
 
 /// What files of one kind may be.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
 
 use crate::domain::message::Exchange;
@@ -34,10 +35,43 @@ pub struct Call<'a> {
     pub url: url::Url,
     /// Headers beside `content-type`.
     pub headers: Vec<(&'static str, String)>,
-    /// JSON body; empty for none.
-    pub body: Vec<u8>,
+    /// The body.
+    pub body: Body,
     /// What must not appear in the trace: credentials, and what people may not read there.
     pub redact: Vec<&'a str>,
+}
+
+/// What is sent.
+#[derive(Debug)]
+pub enum Body {
+    /// Nothing.
+    None,
+    /// JSON.
+    Json(Vec<u8>),
+    /// Fields of a form, `application/x-www-form-urlencoded`.
+    Form(Vec<(&'static str, String)>),
+    /// Anything else.
+    Other {
+        /// MIME type.
+        mime_type: String,
+        /// As it is sent.
+        bytes: Vec<u8>,
+    },
+}
+
+impl Body {
+    /// The type and the bytes; nothing for nothing.
+    fn encoded(self) -> Option<(String, Vec<u8>)> {
+        match self {
+            Body::None => None,
+            Body::Json(bytes) => Some(("application/json".into(), bytes)),
+            Body::Form(fields) => {
+                let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+                Some(("application/x-www-form-urlencoded".into(), form.into_bytes()))
+            }
+            Body::Other { mime_type, bytes } => Some((mime_type, bytes)),
+        }
+    }
 }
 
 /// What came of a call.
@@ -56,6 +90,8 @@ pub struct HttpAnswer {
     pub status: StatusCode,
     /// `Retry-After` in seconds, when there is one; an hour at most.
     pub retry_after: Option<Duration>,
+    /// Headers.
+    pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
 }
@@ -102,8 +138,8 @@ impl HttpClient {
         for (name, value) in call.headers {
             request = request.header(name, value);
         }
-        if !call.body.is_empty() {
-            request = request.header("content-type", "application/json").body(call.body);
+        if let Some((mime_type, bytes)) = call.body.encoded() {
+            request = request.header("content-type", mime_type).body(bytes);
         }
         let result = Self::answer(request).await;
         let (http_status, answer) = match &result {
@@ -129,7 +165,8 @@ impl HttpClient {
             }
         })?;
         let status = response.status();
-        let retry_after = response.headers().get("retry-after").and_then(|v| v.to_str().ok()).and_then(retry_after);
+        let headers = response.headers().clone();
+        let retry_after = headers.get("retry-after").and_then(|v| v.to_str().ok()).and_then(retry_after);
         let mut body = BytesMut::new();
         loop {
             match response.chunk().await {
@@ -138,7 +175,7 @@ impl HttpClient {
                 }
                 Ok(Some(chunk)) => body.extend_from_slice(&chunk),
                 Ok(None) => {
-                    return Ok(HttpAnswer { status, retry_after, body: body.freeze() });
+                    return Ok(HttpAnswer { status, retry_after, headers, body: body.freeze() });
                 }
                 Err(error) => return Err(CallError::NoAnswer(explain(error.without_url()).1)),
             }
@@ -165,7 +202,7 @@ fn retry_after(value: &str) -> Option<Duration> {
 }
 
 /// Takes secrets out of a text that others may read: a trace, or a provider's own words that an error repeats.
-pub(super) fn redact(mut text: String, secrets: &[&str]) -> String {
+pub fn redact(mut text: String, secrets: &[&str]) -> String {
     for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
         text = text.replace(*secret, "[redacted]");
     }

@@ -11,21 +11,25 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use url::Url;
 
-use crate::domain::event::{ClientInfo, Pricing};
-use crate::domain::message::Exchange;
-use crate::domain::{
-    Contact, Content, DeliveryError, IncomingContent, MessageId, MessageStatus, Millis, PhoneNumber, SenderId,
-};
+use crate::domain::content::MediaSource;
+use crate::domain::template::CatalogueTemplate;
+use crate::domain::{Content, DeliveryError, MessageId, Millis, PhoneNumber, SenderId};
 use crate::error::Violations;
 
+pub mod address;
 pub mod capabilities;
 pub mod devino;
 pub mod http;
+pub mod lenient;
+mod outcome;
+mod report;
 pub mod sandbox;
 mod secret;
 
 pub use capabilities::Capabilities;
 pub use http::HttpClient;
+pub use outcome::{Answer, Receipt, SendError};
+pub use report::{IncomingReport, Product, Report, SenderReport, StatusReport, TemplateReport, Unreadable};
 pub use secret::{Secret, Secrets};
 
 /// One sender at its provider: its settings are parsed when it is built, so [`Provider::send`] cannot find a missing token.
@@ -50,6 +54,51 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// Asks the provider whether the credentials work.
     async fn check(&self) -> CheckOutcome {
         CheckOutcome::NotSupported
+    }
+
+    /// Answers what a provider asks of an address (GET) before it posts there. `None`: this one asks nothing.
+    fn challenge(&self, _webhook: &Webhook) -> Option<Result<String, Forged>> {
+        None
+    }
+
+    /// Whom it speaks for at the provider, where one webhook may be about several. `None`: each webhook is about its sender.
+    fn account(&self) -> Option<Account> {
+        None
+    }
+
+    /// Reads the whole catalogue of templates.
+    ///
+    /// # Errors
+    /// [`AskError::NotSupported`] where the provider publishes none.
+    async fn templates(&self) -> Result<Vec<CatalogueTemplate>, AskError> {
+        Err(AskError::NotSupported)
+    }
+
+    /// Finds where a file that a person sent can be fetched now, and with what.
+    ///
+    /// # Errors
+    /// [`AskError::NotSupported`] for a source that the provider has no files by.
+    async fn locate_media(&self, source: &MediaSource) -> Result<MediaAddress, AskError> {
+        match source {
+            MediaSource::Url(url) => MediaAddress::plain(url),
+            MediaSource::MediaId(_) => Err(AskError::NotSupported),
+        }
+    }
+
+    /// Asks what became of a message that was handed over, where webhooks alone would leave it open.
+    ///
+    /// # Errors
+    /// [`AskError::NotSupported`] where [`Capabilities::look_up`] is false.
+    async fn look_up(&self, _message: &HandedOver) -> Result<Vec<Report>, AskError> {
+        Err(AskError::NotSupported)
+    }
+
+    /// Asks, before a message is accepted, what only the provider knows and without which the hand-over must fail.
+    ///
+    /// # Errors
+    /// Why it could not be handed over now, for the caller.
+    async fn admits(&self, _to: &PhoneNumber, _content: &Content) -> Result<(), DeliveryError> {
+        Ok(())
     }
 }
 
@@ -167,43 +216,6 @@ pub struct Outgoing {
     pub validity: Option<Duration>,
 }
 
-/// How the hand-over of one message ended.
-#[derive(Debug, Clone)]
-pub struct Answer {
-    /// What it came to.
-    pub outcome: Result<Receipt, SendError>,
-    /// What was said, redacted; shared by the messages of one request.
-    pub exchange: Option<Arc<Exchange>>,
-}
-
-/// The provider took it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Receipt {
-    /// The provider's id; nothing where it gives none.
-    pub provider_message_id: Option<String>,
-}
-
-/// The three cases that change what happens next.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SendError {
-    /// A no that stays a no.
-    Refused(DeliveryError),
-    /// Never written, throttled, or a no that may pass: certainly not taken.
-    NotTaken {
-        /// Why.
-        error: DeliveryError,
-        /// The provider's wish, when it has one.
-        retry_after: Option<Duration>,
-        /// How many retries make sense; `None`: as long as the message is valid.
-        retries: Option<u32>,
-    },
-    /// Written, and no answer that can be relied on.
-    InDoubt {
-        /// What happened instead, for people.
-        detail: String,
-    },
-}
-
 /// A webhook as it came, with all that parsing may look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Webhook {
@@ -236,61 +248,87 @@ impl Webhook {
 #[error("{0}")]
 pub struct Forged(pub &'static str);
 
-/// One item of a webhook, read.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Report {
-    /// A status of a message of ours.
-    Status(StatusReport),
-    /// A person wrote.
-    Incoming(IncomingReport),
+impl Webhook {
+    /// For providers that sign nothing: whoever knows the token is the provider. It may come in the query, in the path, or in
+    /// a header, for those who can set one but no query.
+    ///
+    /// # Errors
+    /// [`Forged`] when it carries no token, or another.
+    pub fn carries(&self, token: &Secret) -> Result<(), Forged> {
+        let given = [self.query("token"), self.path_token.as_deref(), self.header("x-webhook-token")];
+        match given.iter().flatten().any(|given| token.matches(given)) {
+            true => Ok(()),
+            false if given.iter().all(Option::is_none) => Err(Forged("the webhook carries no token")),
+            false => Err(Forged("the webhook's token is not this sender's")),
+        }
+    }
 }
 
-/// A status of a message of ours.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct StatusReport {
-    /// Our id, when the provider gave it back.
-    pub message_id: Option<MessageId>,
-    /// The provider's id, canonical: equal ids are equal strings.
+/// Whom an adapter speaks for at its provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// The provider's id of the sender, as reports name it.
+    pub id: String,
+    /// A digest of what proves webhooks. What comes for one sender is believed about another only where these are equal.
+    pub proof: [u8; 32],
+}
+
+/// Where a file can be fetched now.
+#[derive(Debug, Clone)]
+pub struct MediaAddress {
+    /// Its address; may be short-lived.
+    pub url: Url,
+    /// What opens it: never sent to another host than the address's.
+    pub headers: Vec<(&'static str, Secret)>,
+    /// The provider's SHA-256 of it, when it tells.
+    pub sha256: Option<[u8; 32]>,
+    /// MIME type, when the provider tells; may be empty.
+    pub mime_type: String,
+}
+
+impl MediaAddress {
+    /// A file that anybody may fetch.
+    ///
+    /// # Errors
+    /// When it is no address of the web.
+    pub fn plain(url: &str) -> Result<Self, AskError> {
+        let url = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+        let url = url.ok_or_else(|| {
+            AskError::Refused(DeliveryError::ours(
+                crate::domain::ErrorReason::InvalidRequest,
+                "the provider's address of the file is none",
+                false,
+            ))
+        })?;
+        Ok(Self { url, headers: Vec::new(), sha256: None, mime_type: String::new() })
+    }
+}
+
+/// A message that was handed over, and of which more is to be known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HandedOver {
+    /// Ours.
+    pub message_id: MessageId,
+    /// The provider's, when it gave one.
     pub provider_message_id: Option<String>,
-    /// What it means to us; nothing for a word that we do not know (S10).
-    pub status: Option<MessageStatus>,
-    /// The provider's word, as it came.
-    pub provider_status: String,
-    /// The provider's clock; nothing when missing or absurd.
-    pub occur_at_ms: Option<Millis>,
-    /// Why it was not delivered.
-    pub error: Option<DeliveryError>,
-    /// What it costs.
-    pub pricing: Option<Pricing>,
-    /// Who opened a link.
-    pub client_info: Option<ClientInfo>,
+    /// Who was written to.
+    pub to: PhoneNumber,
+    /// When the last attempt began.
+    pub attempt_start_at_ms: Millis,
 }
 
-/// A person wrote.
-#[derive(Debug, Clone, PartialEq)]
-pub struct IncomingReport {
-    /// The provider's id: what duplicates are known by.
-    pub provider_message_id: Option<String>,
-    /// The provider's clock.
-    pub occur_at_ms: Option<Millis>,
-    /// Who wrote.
-    pub contact: Contact,
-    /// What the person calls itself; may be empty.
-    pub profile_name: String,
-    /// What was said.
-    pub content: IncomingContent,
-    /// The provider's id of the message quoted.
-    pub reply_to: Option<String>,
-}
-
-/// One item that could not be read. The webhook stays in the journal, so nothing is lost by it.
+/// Why a question to the provider has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("item {index}: {why}")]
-pub struct Unreadable {
-    /// Its place in the webhook, from 0.
-    pub index: usize,
-    /// What was wrong with it; holds no personal data.
-    pub why: String,
+pub enum AskError {
+    /// It has no such question.
+    #[error("the provider has no such question")]
+    NotSupported,
+    /// It said no.
+    #[error("the provider refused: {}", .0.provider_message)]
+    Refused(DeliveryError),
+    /// It could not be asked, or said nothing that can be read; may pass.
+    #[error("the provider could not be asked: {0}")]
+    Unreachable(String),
 }
 
 /// What a provider said to a sender's credentials.

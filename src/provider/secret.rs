@@ -3,6 +3,8 @@
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::error::{Reason, Violations};
+
 /// A credential. `Serialize` writes it out, since settings are serialised for one purpose only: to be sealed.
 #[derive(Clone, Default, Deserialize)]
 #[serde(transparent)]
@@ -23,6 +25,18 @@ impl Secret {
     pub fn matches(&self, given: &str) -> bool {
         use subtle::ConstantTimeEq as _;
         !self.is_empty() && bool::from(self.expose().as_bytes().ct_eq(given.as_bytes()))
+    }
+
+    /// Notes what is wrong with a credential that goes into a header. `what` says what belongs there.
+    pub fn check_for_header(&self, field: &str, what: &str, violations: &mut Violations) {
+        let given = self.expose();
+        if given.is_empty() {
+            violations.add(field, Reason::Required, what);
+        } else if !given.bytes().all(|b| matches!(b, b' '..=b'~')) || given.trim() != given {
+            // A line break that came along with it would make each request fail.
+            let description = "it has printable ASCII characters only, and no blanks around it";
+            violations.add(field, Reason::Invalid, description);
+        }
     }
 
     /// For the contract's message: the credential, or nothing.

@@ -89,6 +89,7 @@ impl Accept {
             labels: request.labels.clone(),
             pricing: None,
             client_info: None,
+            contact: None,
             provider_status: String::new(),
         };
         let payload = Payload::StatusChanged(event);

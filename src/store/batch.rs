@@ -142,7 +142,7 @@ impl Batch<'_> {
                 Op::Cancel(id) => drop(ids.insert(id.0)),
                 Op::Unpark(list) => provider_ids.extend(list.iter().map(String::as_str)),
                 Op::Intake(intake) => {
-                    for report in status_reports(intake) {
+                    for (_, report) in status_reports(intake) {
                         ids.extend(report.message_id.map(|id| id.0));
                         provider_ids.extend(report.provider_message_id.as_deref());
                     }
@@ -282,7 +282,7 @@ impl Batch<'_> {
         let parked = self.answered(ops).await?;
 
         let fresh = intakes.iter().flat_map(|intake| {
-            status_reports(intake).map(|report| (intake.sender.clone(), intake.receive_at_ms, report))
+            status_reports(intake).map(|(sender, report)| (sender.clone(), intake.receive_at_ms, report))
         });
         let waiting = parked.iter().map(|parked| (parked.sender.clone(), parked.receive_at_ms, &parked.report));
         let (mut matched, mut kept) = (Vec::new(), Vec::new());
@@ -308,12 +308,13 @@ impl Batch<'_> {
         }
         intake::park(self.transaction, kept).await?;
         let incoming = intakes.iter().flat_map(|intake| {
-            intake.parsed.reports.iter().filter_map(|(index, report)| match report {
-                Report::Incoming(report) => Some(Incoming::new(intake, *index, report)),
-                Report::Status(_) => None,
+            intake.parsed.reports.iter().filter_map(|item| match &item.report {
+                Report::Incoming(report) => Some(Incoming::new(intake, item, report)),
+                _ => None,
             })
         });
         self.events.extend(intake::record_incoming(self.transaction, incoming.collect()).await?);
+        self.events.extend(intakes.iter().flat_map(|intake| intake::changes(intake)));
         intake::mark_parsed(self.transaction, &intakes).await
     }
 
@@ -437,10 +438,10 @@ fn repeated(used: KeyUsed) -> Done {
     })
 }
 
-fn status_reports(intake: &Intake) -> impl Iterator<Item = &StatusReport> {
-    intake.parsed.reports.iter().filter_map(|(_, report)| match report {
-        Report::Status(report) => Some(report),
-        Report::Incoming(_) => None,
+fn status_reports(intake: &Intake) -> impl Iterator<Item = (&SenderId, &StatusReport)> {
+    intake.parsed.reports.iter().filter_map(|item| match &item.report {
+        Report::Status(report) => Some((&item.sender, report)),
+        _ => None,
     })
 }
 

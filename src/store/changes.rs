@@ -261,6 +261,7 @@ fn event_of(loaded: &Loaded, note: Note, now: Millis) -> NewEvent {
         labels: request.labels.clone(),
         pricing: note.pricing,
         client_info: note.client_info,
+        contact: note.contact,
         provider_status: note.provider_status,
     };
     NewEvent {

@@ -10,10 +10,10 @@ use super::changes::Changes;
 use super::entity::{attempts, events, incoming_messages, journal, messages, parked_reports};
 use super::log::NewEvent;
 use super::{Store, StoreError, rows};
-use crate::domain::event::{IncomingMessage, ReplyTo};
+use crate::domain::event::{IncomingMessage, ReplyTo, SenderChanged, TemplateChanged};
 use crate::domain::progress::Note;
 use crate::domain::{IncomingContent, MessageId, Millis, Payload, SenderId};
-use crate::provider::{IncomingReport, Report, StatusReport};
+use crate::provider::{IncomingReport, Product, Report, SenderReport, StatusReport, TemplateReport};
 
 /// Free text may be answered this long after a person wrote.
 const WINDOW_MS: Millis = 24 * 3_600_000;
@@ -25,19 +25,28 @@ const PARKED_MS: Millis = 30 * 24 * 3_600_000;
 pub struct Intake {
     /// Its place in the journal.
     pub journal_id: i64,
-    /// Whose sender.
-    pub sender: SenderId,
     /// When it reached us.
     pub receive_at_ms: Millis,
     /// What could be read.
     pub parsed: Parsed,
 }
 
+/// One item of a webhook that could be read.
+#[derive(Debug, Clone)]
+pub struct Item {
+    /// Its place in the webhook, from 0.
+    pub index: usize,
+    /// The sender that it is about: mostly the one whose address it came to.
+    pub sender: SenderId,
+    /// What it says.
+    pub report: Report,
+}
+
 /// The outcome of parsing one webhook.
 #[derive(Debug, Clone, Default)]
 pub struct Parsed {
-    /// The items that could be read, with their places in the webhook.
-    pub reports: Vec<(usize, Report)>,
+    /// The items that could be read.
+    pub reports: Vec<Item>,
     /// How many could not.
     pub unreadable: usize,
     /// Why the first of them could not.
@@ -180,6 +189,7 @@ impl KnownReports {
             provider_status: report.provider_status.clone(),
             pricing: report.pricing.clone(),
             client_info: report.client_info.clone(),
+            contact: report.contact.clone(),
             report_key: Some(key),
             ..Note::default()
         };
@@ -262,18 +272,19 @@ fn parked(row: parked_reports::Model) -> Result<Parked, StoreError> {
 /// A person's message of a batch, with what it is known by.
 pub(super) struct Incoming<'a> {
     pub intake: &'a Intake,
+    pub sender: &'a SenderId,
     pub report: &'a IncomingReport,
     pub dedupe_key: String,
 }
 
 impl<'a> Incoming<'a> {
     /// By the provider's id; without one, by its place in the journal: the same words twice are two messages (I4).
-    pub fn new(intake: &'a Intake, index: usize, report: &'a IncomingReport) -> Self {
+    pub fn new(intake: &'a Intake, item: &'a Item, report: &'a IncomingReport) -> Self {
         let dedupe_key = match &report.provider_message_id {
             Some(id) => format!("id:{id}"),
-            None => format!("journal:{}:{index}", intake.journal_id),
+            None => format!("journal:{}:{}", intake.journal_id, item.index),
         };
-        Self { intake, report, dedupe_key }
+        Self { intake, sender: &item.sender, report, dedupe_key }
     }
 }
 
@@ -285,8 +296,8 @@ pub(super) async fn record_incoming(
     let mut known = known_incoming(transaction, incoming.iter().map(|one| one.dedupe_key.clone()).collect()).await?;
     let quoted = quoted_messages(transaction, &incoming).await?;
     let (mut models, mut events) = (Vec::new(), Vec::new());
-    for Incoming { intake, report, dedupe_key } in incoming {
-        if !known.insert((intake.sender.to_string(), dedupe_key.clone())) {
+    for Incoming { intake, sender, report, dedupe_key } in incoming {
+        if !known.insert((sender.to_string(), dedupe_key.clone())) {
             metrics::counter!("recado_incoming_repeated_total").increment(1);
             continue;
         }
@@ -294,12 +305,12 @@ pub(super) async fn record_incoming(
         let peer = report.contact.peer();
         models.push(incoming_messages::ActiveModel {
             id: Set(id.0),
-            sender: Set(intake.sender.to_string()),
+            sender: Set(sender.to_string()),
             dedupe_key: Set(dedupe_key),
             peer: Set(peer.clone()),
             receive_at_ms: Set(intake.receive_at_ms),
         });
-        let ours = |provider_id: &str| quoted.get(&(intake.sender.clone(), provider_id.to_owned())).copied();
+        let ours = |provider_id: &str| quoted.get(&(sender.clone(), provider_id.to_owned())).copied();
         let mut content = report.content.clone();
         if let IncomingContent::Reaction(reaction) = &mut content {
             reaction.message_id = ours(&reaction.provider_message_id);
@@ -311,11 +322,14 @@ pub(super) async fn record_incoming(
             peer,
             profile_name: report.profile_name.clone(),
             content,
-            reply_to: report.reply_to.clone().map(|id| ReplyTo { message_id: ours(&id), provider_message_id: id }),
+            reply_to: reply_to(report, ours),
+            referral: report.referral.clone(),
             window_expire_at_ms: report.occur_at_ms.unwrap_or(intake.receive_at_ms) + WINDOW_MS,
+            forwarded: report.forwarded,
+            frequently_forwarded: report.frequently_forwarded,
         };
         events.push(NewEvent {
-            sender: intake.sender.clone(),
+            sender: sender.clone(),
             payload: Payload::IncomingMessage(message),
             json: None,
             occur_at_ms: report.occur_at_ms,
@@ -325,6 +339,60 @@ pub(super) async fn record_incoming(
     }
     rows::insert(transaction, models).await?;
     Ok(events)
+}
+
+fn reply_to(report: &IncomingReport, ours: impl Fn(&str) -> Option<MessageId>) -> Option<ReplyTo> {
+    let product = report.product.clone();
+    let message = report.reply_to.clone();
+    (message.is_some() || product.is_some()).then(|| {
+        let Product { catalog_id, product_id } = product.unwrap_or_default();
+        let message_id = message.as_deref().and_then(ours);
+        ReplyTo { provider_message_id: message.unwrap_or_default(), message_id, catalog_id, product_id }
+    })
+}
+
+/// What the provider changed about templates and senders.
+pub(super) fn changes(intake: &Intake) -> impl Iterator<Item = NewEvent> {
+    intake.parsed.reports.iter().filter_map(|item| {
+        let (payload, occur_at_ms) = match &item.report {
+            Report::Template(report) => (Payload::TemplateChanged(template_changed(report)), report.occur_at_ms),
+            Report::Sender(report) => (Payload::SenderChanged(sender_changed(report)), report.occur_at_ms),
+            Report::Status(_) | Report::Incoming(_) | Report::Nothing => return None,
+        };
+        Some(NewEvent {
+            sender: item.sender.clone(),
+            payload,
+            json: None,
+            occur_at_ms,
+            receive_at_ms: intake.receive_at_ms,
+            report_key: None,
+        })
+    })
+}
+
+fn template_changed(report: &TemplateReport) -> TemplateChanged {
+    TemplateChanged {
+        template: report.template.clone(),
+        template_id: report.template_id.clone(),
+        language_code: report.language_code.clone(),
+        status: report.status,
+        previous_status: None,
+        category: report.category,
+        previous_category: report.previous_category,
+        quality: report.quality,
+        previous_quality: report.previous_quality,
+        reason: report.reason.clone(),
+    }
+}
+
+fn sender_changed(report: &SenderReport) -> SenderChanged {
+    SenderChanged {
+        change: report.change,
+        detail: report.detail.clone(),
+        quality: report.quality,
+        messaging_limit: report.messaging_limit.clone(),
+        provider_code: report.provider_code.clone(),
+    }
 }
 
 async fn known_incoming(

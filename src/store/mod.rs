@@ -34,7 +34,7 @@ mod writer;
 pub use accept::{Accept, Accepted};
 pub use api_keys::StoredKey;
 pub use claims::{Claim, EndedCall};
-pub use intake::{Intake, Parsed};
+pub use intake::{Intake, Item, Parsed};
 pub use journal::{JournalEntry, NewJournalEntry};
 pub use log::Appended;
 pub use messages::{Found, MessageFilter};

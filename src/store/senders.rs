@@ -73,7 +73,7 @@ async fn append_change(
 ) -> Result<Appended, StoreError> {
     let event = NewEvent {
         sender: sender.clone(),
-        payload: Payload::SenderChanged(SenderChanged { change, detail: detail.to_owned() }),
+        payload: Payload::SenderChanged(SenderChanged::ours(change, detail)),
         json: None,
         occur_at_ms: None,
         receive_at_ms: now,

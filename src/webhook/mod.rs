@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, RawQuery, Request, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -66,10 +66,30 @@ async fn metrics_text(State(web): State<Web>) -> String {
     web.metrics.render()
 }
 
-/// Providers that ask before they post are those that the next version brings.
-async fn challenge(Path((provider, _)): Path<(String, String)>) -> Response {
-    (StatusCode::METHOD_NOT_ALLOWED, format!("provider {provider} posts its webhooks and asks for nothing\n"))
-        .into_response()
+/// Answers a provider that asks before it posts. It needs nothing but the senders in memory, so it answers also when the
+/// store is slow.
+async fn challenge(
+    State(web): State<Web>,
+    Path((provider, sender)): Path<(String, String)>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    let webhook = webhook(None, query, &headers, Bytes::new());
+    let account = sender.parse::<SenderId>().ok().and_then(|sender| web.senders.get(&sender));
+    let Some(account) = account.filter(|account| account.sender.provider == provider) else {
+        return Taken::Unknown.into_response();
+    };
+    match account.provider.challenge(&webhook) {
+        Some(Ok(answer)) => answer.into_response(),
+        Some(Err(forged)) => {
+            tracing::warn!(sender = %account.sender.id, why = %forged, "a webhook's address was asked about, wrongly");
+            (StatusCode::FORBIDDEN, "not verified\n").into_response()
+        }
+        None => {
+            let words = format!("provider {provider} posts its webhooks and asks for nothing\n");
+            (StatusCode::METHOD_NOT_ALLOWED, words).into_response()
+        }
+    }
 }
 
 async fn receive(
@@ -101,27 +121,25 @@ async fn answer(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let query = query.unwrap_or_default();
-    let webhook = Webhook {
-        headers: headers
-            .iter()
-            .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())))
-            .collect(),
-        query: url::form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
-        path_token,
-        body,
-        receive_at_ms: now_ms(),
-    };
+    let webhook = webhook(path_token, query, &headers, body);
     let outcome = match sender.parse::<SenderId>() {
         Ok(sender) => web.take(provider, &sender, webhook).await,
         Err(_) => Taken::Unknown,
     };
     metrics::counter!("recado_webhooks_total", "outcome" => outcome.word()).increment(1);
-    match outcome {
-        Taken::Stored => StatusCode::OK.into_response(),
-        Taken::Forged => (StatusCode::UNAUTHORIZED, "not verified\n").into_response(),
-        Taken::Unknown => (StatusCode::NOT_FOUND, "no such sender of that provider\n").into_response(),
-        Taken::NotStored => (StatusCode::SERVICE_UNAVAILABLE, "not stored; post it again\n").into_response(),
+    outcome.into_response()
+}
+
+fn webhook(path_token: Option<String>, query: Option<String>, headers: &HeaderMap, body: Bytes) -> Webhook {
+    let query = query.unwrap_or_default();
+    let readable =
+        |(name, value): (&HeaderName, &HeaderValue)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()));
+    Webhook {
+        headers: headers.iter().filter_map(readable).collect(),
+        query: url::form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
+        path_token,
+        body,
+        receive_at_ms: now_ms(),
     }
 }
 
@@ -145,6 +163,17 @@ impl Taken {
             Taken::Forged => "forged",
             Taken::Unknown => "unknown",
             Taken::NotStored => "not_stored",
+        }
+    }
+}
+
+impl IntoResponse for Taken {
+    fn into_response(self) -> Response {
+        match self {
+            Taken::Stored => StatusCode::OK.into_response(),
+            Taken::Forged => (StatusCode::UNAUTHORIZED, "not verified\n").into_response(),
+            Taken::Unknown => (StatusCode::NOT_FOUND, "no such sender of that provider\n").into_response(),
+            Taken::NotStored => (StatusCode::SERVICE_UNAVAILABLE, "not stored; post it again\n").into_response(),
         }
     }
 }

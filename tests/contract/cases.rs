@@ -20,7 +20,7 @@ const PERSON: &str = "351910000001";
 
 /// Sends one text, to which the provider answers this; `None` closes the connection.
 async fn answered(fixture: &Fixture, reply: Option<Reply>) -> Answer {
-    let outgoing = [text(PERSON)];
+    let outgoing = [(fixture.plain)(PERSON)];
     let answering = async {
         let call = fixture.provider.next().await;
         if let Some(reply) = reply {
@@ -106,7 +106,7 @@ pub async fn throttling_is_not_taken(fixture: Fixture) {
 }
 
 pub async fn refused_connection_is_not_taken(fixture: Fixture) {
-    let answer = fixture.away.send(&[text(PERSON)]).await.remove(0);
+    let answer = fixture.away.send(&[(fixture.plain)(PERSON)]).await.remove(0);
     let Err(SendError::NotTaken { error, retry_after: None, retries: None }) = answer.outcome else {
         panic!("{answer:?}")
     };
@@ -128,7 +128,7 @@ pub async fn answers_align_with_messages(fixture: Fixture) {
     assert!(batch >= 1);
     for refused in [0, batch / 2, batch - 1] {
         let to = |n: usize| if n == refused { REFUSED.to_owned() } else { format!("3519100{n:05}") };
-        let outgoing: Vec<_> = (0..batch).map(|n| text(&to(n))).collect();
+        let outgoing: Vec<_> = (0..batch).map(|n| (fixture.plain)(&to(n))).collect();
         let answers = fixture.adapter.send(&outgoing).await;
         assert_eq!(answers.len(), batch);
         for (n, answer) in answers.iter().enumerate() {
@@ -151,7 +151,7 @@ pub async fn message_id_goes_out_and_comes_back(fixture: Fixture) {
         println!("{} says that it does not", fixture.name);
         return;
     }
-    let outgoing = [text("351910000009")];
+    let outgoing = [(fixture.plain)("351910000009")];
     let (answer, webhook) = match fixture.posts {
         Posts::Simulated(mut posted) => {
             let answer = fixture.adapter.send(&outgoing).await.remove(0);
@@ -333,7 +333,7 @@ pub async fn secrets_stay_secret(fixture: Fixture) {
     let mut shown = vec![format!("{:?}", fixture.adapter), format!("{:?}", fixture.settings)];
     shown.push(format!("{:?}", fixture.settings.to_proto(recado::provider::Secrets::Hidden)));
     let answering = fixture.provider.answer_all(|call| Some(echo(call)));
-    let outgoing = [text(PERSON)];
+    let outgoing = [(fixture.plain)(PERSON)];
     for answer in fixture.adapter.send(&outgoing).await {
         let said = format!("{answer:?}");
         for private in [PERSON, "Your parcel leaves today."] {
@@ -370,7 +370,7 @@ pub async fn nothing_leaves_the_host(fixture: Fixture) {
             file_name: String::new(),
             caption: String::new(),
         };
-        for outgoing in [text(PERSON), message(PERSON, Content::Media(picture))] {
+        for outgoing in [(fixture.plain)(PERSON), message(PERSON, Content::Media(picture))] {
             let answers = fixture.adapter.send(std::slice::from_ref(&outgoing)).await;
             assert_eq!(answers.len(), 1);
         }
@@ -458,7 +458,7 @@ pub async fn capabilities_are_kept(fixture: Fixture) {
             _ => panic!("{} carries it: {carried}; {outgoing:?}: {answer:?}", fixture.name),
         }
     }
-    let quote = recado::provider::Outgoing { reply_to: Some("7001".into()), ..text(PERSON) };
+    let quote = recado::provider::Outgoing { reply_to: Some("7001".into()), ..(fixture.plain)(PERSON) };
     let outcome = fixture.adapter.send(&[quote]).await.remove(0).outcome;
     assert_eq!(outcome.is_ok(), fixture.adapter.capabilities().reply, "{outcome:?}");
     answering.abort();

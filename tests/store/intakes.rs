@@ -10,32 +10,23 @@ use recado::domain::event::Payload;
 use recado::domain::progress::Next;
 use recado::domain::{Contact, IncomingContent, MessageId, MessageStatus, SenderId, now_ms};
 use recado::provider::{IncomingReport, Report, StatusReport};
-use recado::store::{Claim, EndedCall, Intake, NewJournalEntry, Parsed};
+use recado::store::{Claim, EndedCall, Intake, Item, NewJournalEntry, Parsed};
 
 use crate::{Bench, acme, on_both_databases, to};
 
 fn status(provider_message_id: &str, status: MessageStatus) -> Report {
     Report::Status(StatusReport {
-        message_id: None,
         provider_message_id: Some(provider_message_id.into()),
         status: Some(status),
         provider_status: status.as_str().into(),
-        occur_at_ms: None,
-        error: None,
-        pricing: None,
-        client_info: None,
+        ..StatusReport::default()
     })
 }
 
 fn incoming(id: Option<&str>) -> Report {
-    Report::Incoming(IncomingReport {
-        provider_message_id: id.map(str::to_owned),
-        occur_at_ms: None,
-        contact: Contact::of_phone("351910000001"),
-        profile_name: String::new(),
-        content: IncomingContent::Text(Text { body: "ok".into(), preview_url: false }),
-        reply_to: None,
-    })
+    let content = IncomingContent::Text(Text { body: "ok".into(), preview_url: false });
+    let report = IncomingReport::new(Contact::of_phone("351910000001"), content);
+    Report::Incoming(IncomingReport { provider_message_id: id.map(str::to_owned), ..report })
 }
 
 impl Bench {
@@ -45,8 +36,10 @@ impl Bench {
             NewJournalEntry { sender: acme(), provider: "devino".into(), receive_at_ms: now_ms(), body: Bytes::new() };
         self.writer.journal(entry).await?;
         let last = self.store.pending_webhooks(0, 10_000).await?.pop().unwrap();
-        let parsed = Parsed { reports: reports.into_iter().enumerate().collect(), unreadable: 0, problem: None };
-        Ok(Intake { journal_id: last.id, sender: acme(), receive_at_ms: last.receive_at_ms, parsed })
+        let item = |(index, report)| Item { index, sender: acme(), report };
+        let reports = reports.into_iter().enumerate().map(item).collect();
+        let parsed = Parsed { reports, unreadable: 0, problem: None };
+        Ok(Intake { journal_id: last.id, receive_at_ms: last.receive_at_ms, parsed })
     }
 
     async fn events(&self) -> Result<Vec<Payload>> {
@@ -125,8 +118,9 @@ on_both_databases! {
         };
         let other = SenderId::trusted("other".into());
         for (sender, reports) in [of(&claims[0], acme()), of(&claims[0], other.clone()), of(&claims[1], other)] {
-            let intake = bench.journalled(reports).await?;
-            bench.writer.intake(Intake { sender, ..intake }).await?;
+            let mut intake = bench.journalled(reports).await?;
+            intake.parsed.reports[0].sender = sender;
+            bench.writer.intake(intake).await?;
         }
         assert_eq!(bench.events().await?.len(), 2, "both were accepted, and no more is known");
         assert_eq!(bench.writer.timers(100, Duration::from_secs(60)).await?, 1);

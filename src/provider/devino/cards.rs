@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::webhook::text;
 use crate::domain::content::{CardAddress, CardEmail, CardName, CardOrganization, CardPhone, CardUrl, ContactCard};
+use crate::provider::lenient::text;
 
 /// Reads `whatsAppContacts`: an array, one object, or a text (JSON in a text, or a name).
 pub(super) fn read(value: &Value) -> Vec<ContactCard> {

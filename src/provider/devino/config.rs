@@ -1,12 +1,11 @@
 //! Settings of a Devino sender.
 
 use serde::{Deserialize, Serialize};
-use url::Url;
 
 use super::wire;
 use crate::error::{Reason, Violations};
 use crate::proto::{DevinoApi, DevinoConfig};
-use crate::provider::{Secret, Secrets, Settings};
+use crate::provider::{Secret, Secrets, Settings, address};
 
 /// What the operator gave. Serialised only to be sealed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -80,18 +79,8 @@ impl Settings for Config {
     }
 
     fn check(&self, violations: &mut Violations) {
-        violations.check("base_url", base(&self.base_url));
-        let key = self.api_key.expose();
-        if key.is_empty() {
-            violations.add("api_key", Reason::Required, "the API key, as Devino issued it");
-        } else if !key.bytes().all(|b| matches!(b, b' '..=b'~')) || key.trim() != key {
-            // It goes into a header, and a line break that came along with it would make each request fail.
-            violations.add(
-                "api_key",
-                Reason::Invalid,
-                "a key has printable ASCII characters only, and no blanks around it",
-            );
-        }
+        violations.check("base_url", address::base(&self.base_url, wire::BASE_URL));
+        self.api_key.check_for_header("api_key", "the API key, as Devino issued it", violations);
         if self.from.trim().is_empty() {
             violations.add("from", Reason::Required, "the sender's name at Devino");
         }
@@ -108,31 +97,6 @@ impl Settings for Config {
             violations.add("webhook_token", Reason::Required, description);
         }
     }
-}
-
-/// The address that paths are put behind.
-pub(super) fn base(given: &str) -> Result<Url, (Reason, String)> {
-    let invalid = |why: &str| (Reason::Invalid, format!("{why}; the default is {}", wire::BASE_URL));
-    let url = Url::parse(given).map_err(|error| invalid(&format!("not an address: {error}")))?;
-    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return Err(invalid("not an http or https address"));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(invalid("credentials do not belong into the address"));
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err(invalid("an address with a query has no paths below it"));
-    }
-    Ok(url)
-}
-
-/// A path below the base, which may itself have one.
-pub(super) fn below(base: &Url, path: &str) -> Url {
-    let mut url = base.clone();
-    if let Ok(mut segments) = url.path_segments_mut() {
-        segments.pop_if_empty().extend(path.split('/'));
-    }
-    url
 }
 
 #[cfg(test)]
@@ -189,18 +153,6 @@ mod tests {
             assert_eq!(violations(wrong), [("api_key".to_owned(), Reason::Invalid)], "{api_key:?}");
         }
         assert_eq!(violations(DevinoConfig { api: 77, ..proto() }), [("api".to_owned(), Reason::Invalid)]);
-    }
-
-    #[test]
-    fn paths_go_below_any_base() {
-        for (base, joined) in [
-            ("https://api.devino.online", "https://api.devino.online/whatsapp/messages"),
-            ("https://api.devino.online/", "https://api.devino.online/whatsapp/messages"),
-            ("http://127.0.0.1:9000/devino", "http://127.0.0.1:9000/devino/whatsapp/messages"),
-            ("http://127.0.0.1:9000/devino/", "http://127.0.0.1:9000/devino/whatsapp/messages"),
-        ] {
-            assert_eq!(below(&Url::parse(base).unwrap(), wire::SEND_PATH).as_str(), joined);
-        }
     }
 
     #[test]

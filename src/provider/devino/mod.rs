@@ -5,9 +5,9 @@ use reqwest::{Method, StatusCode};
 use url::Url;
 
 use super::capabilities::{Capabilities, MediaRule, TemplateRule};
-use super::http::{Call, CallError};
+use super::http::{Body, Call, CallError};
 use super::{
-    Answer, CheckOutcome, Context, Forged, HttpClient, Outgoing, Provider, Report, Secret, Unreadable, Webhook,
+    Answer, CheckOutcome, Context, Forged, HttpClient, Outgoing, Provider, Report, Secret, Unreadable, Webhook, address,
 };
 use crate::domain::content::MediaKind;
 use crate::domain::{DeliveryError, ErrorReason};
@@ -39,7 +39,7 @@ impl Adapter {
         let mut callback_url = context.webhook_url;
         callback_url.query_pairs_mut().append_pair("token", config.webhook_token.expose());
         Self {
-            base: config::base(&config.base_url).ok(),
+            base: address::base(&config.base_url, wire::BASE_URL).ok(),
             callback_url: String::from(callback_url).into(),
             config,
             http: context.http,
@@ -69,7 +69,7 @@ impl Provider for Adapter {
     }
 
     fn verify(&self, webhook: &Webhook) -> Result<(), Forged> {
-        webhook::verify(&self.config.webhook_token, webhook)
+        webhook.carries(&self.config.webhook_token)
     }
 
     fn parse(&self, webhook: &Webhook) -> Vec<Result<Report, Unreadable>> {
@@ -83,9 +83,9 @@ impl Provider for Adapter {
         };
         let call = Call {
             method: Method::GET,
-            url: config::below(base, wire::BALANCE_PATH),
+            url: address::below(base, wire::BALANCE_PATH),
             headers: vec![self.authorization(), ("accept", "application/json".into())],
-            body: Vec::new(),
+            body: Body::None,
             redact: self.secrets(),
         };
         match self.http.call(call).await.result {
@@ -129,13 +129,9 @@ fn capabilities() -> Capabilities {
             rule(MediaKind::Video, wire::VIDEO_TYPES, wire::VIDEO_BYTES_MAX, caption, None),
             rule(MediaKind::Document, &[], wire::DOCUMENT_BYTES_MAX, caption, Some(wire::FILE_NAME_MAX)),
         ],
-        location: false,
-        contact_cards_max: None,
-        interactive: None,
-        reaction: false,
-        reply: false,
         template: Some(TemplateRule { positional: true, named: false, header: false, buttons: false }),
         check: true,
         echoes_message_id: true,
+        ..Capabilities::default()
     }
 }

@@ -9,13 +9,13 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use super::errors::{self, Given, Place};
-use super::{Adapter, config, wire};
+use super::{Adapter, wire};
 use crate::domain::content::{Content, Media, MediaKind, MediaSource, Template};
 use crate::domain::message::Exchange;
 use crate::domain::{DeliveryError, ErrorReason};
 use crate::provider::capabilities::mime_essence;
-use crate::provider::http::{Call, CallError, HttpAnswer, redact};
-use crate::provider::{Answer, Outgoing, Receipt, SendError};
+use crate::provider::http::{Body, Call, HttpAnswer};
+use crate::provider::{Answer, Outgoing, Receipt, SendError, address};
 
 /// One message as Devino takes it.
 #[derive(Debug, Default, Serialize)]
@@ -71,13 +71,7 @@ enum Verdict {
 impl Verdict {
     /// The same, with secrets taken out of Devino's words: they go into errors, and errors into events.
     fn without(self, secrets: &[&str]) -> Self {
-        let clean = |error| match error {
-            SendError::Refused(error) => SendError::Refused(clean_error(error, secrets)),
-            SendError::NotTaken { error, retry_after, retries } => {
-                not_taken(clean_error(error, secrets), retry_after, retries)
-            }
-            SendError::InDoubt { detail } => in_doubt(redact(detail, secrets)),
-        };
+        let clean = |error: SendError| error.without(secrets);
         match self {
             Verdict::Each(outcomes) => {
                 Verdict::Each(outcomes.into_iter().map(|outcome| outcome.map_err(clean)).collect())
@@ -85,14 +79,6 @@ impl Verdict {
             Verdict::All(outcome) => Verdict::All(outcome.map_err(clean)),
             Verdict::Split(error) => Verdict::Split(clean(error)),
         }
-    }
-}
-
-fn clean_error(error: DeliveryError, secrets: &[&str]) -> DeliveryError {
-    DeliveryError {
-        provider_code: redact(error.provider_code, secrets),
-        provider_message: redact(error.provider_message, secrets),
-        ..error
     }
 }
 
@@ -134,7 +120,7 @@ impl Adapter {
                 answers[*place] = Some(Answer { outcome, exchange: exchange.clone() });
             }
         }
-        let unanswered = || Answer { outcome: Err(in_doubt("no outcome was found for it")), exchange: None };
+        let unanswered = || Answer { outcome: Err(SendError::in_doubt("no outcome was found for it")), exchange: None };
         answers.into_iter().map(|answer| answer.unwrap_or_else(unanswered)).collect()
     }
 
@@ -157,19 +143,15 @@ impl Adapter {
         secrets.extend(items.iter().map(|item| item.text).filter(|text| text.len() >= QUOTABLE));
         let call = Call {
             method: Method::POST,
-            url: config::below(base, wire::SEND_PATH),
+            url: address::below(base, wire::SEND_PATH),
             headers: vec![self.authorization(), ("accept", "application/json".into())],
-            body,
+            body: Body::Json(body),
             redact: secrets.clone(),
         };
         let called = self.http.call(call).await;
         let verdict = match called.result {
             Ok(answer) => judge(&answer, items.len()),
-            Err(CallError::NotWritten(why)) => {
-                let error = DeliveryError::ours(ErrorReason::ProviderUnavailable, why, true);
-                Verdict::All(Err(not_taken(error, None, None)))
-            }
-            Err(CallError::NoAnswer(why)) => Verdict::All(Err(in_doubt(why))),
+            Err(error) => Verdict::All(Err(error.into())),
         };
         (verdict.without(&secrets), Some(called.exchange))
     }
@@ -236,9 +218,10 @@ fn judge(answer: &HttpAnswer, sent: usize) -> Verdict {
     // An empty list under a failing status says no more than the status does.
     match results {
         Some(results) if answer.status.is_success() || !results.is_empty() => judge_results(&results, sent),
-        _ if answer.status.is_success() => {
-            Verdict::All(Err(in_doubt(format!("HTTP {} without a result that can be read", answer.status.as_u16()))))
-        }
+        _ if answer.status.is_success() => Verdict::All(Err(SendError::in_doubt(format!(
+            "HTTP {} without a result that can be read",
+            answer.status.as_u16()
+        )))),
         _ => judge_status(answer),
     }
 }
@@ -262,7 +245,7 @@ fn judge_results(results: &[Value], sent: usize) -> Verdict {
     }
     if results.len() != sent {
         let detail = format!("{} results to {sent} messages", results.len());
-        return Verdict::All(Err(in_doubt(detail)));
+        return Verdict::All(Err(SendError::in_doubt(detail)));
     }
     Verdict::Each(results.iter().map(judge_result).collect())
 }
@@ -290,7 +273,9 @@ fn judge_result(result: &Value) -> Result<Receipt, SendError> {
             let description = if rejected { description.to_owned() } else { format!("{code}: {description}") };
             Err(errors::rejection(&reasons, &description))
         }
-        false => Err(in_doubt(format!("a result with code {:?}", code.chars().take(50).collect::<String>()))),
+        false => {
+            Err(SendError::in_doubt(format!("a result with code {:?}", code.chars().take(50).collect::<String>())))
+        }
     }
 }
 
@@ -317,36 +302,13 @@ fn text<'a>(value: &'a Value, member: &str) -> &'a str {
 /// [assumed], all of it: no HTTP status is documented.
 fn judge_status(answer: &HttpAnswer) -> Verdict {
     let said = serde_json::from_slice::<Value>(&answer.body).unwrap_or_default();
-    let error = |reason, retryable| DeliveryError {
-        reason,
-        provider_code: format!("HTTP {}", answer.status.as_u16()),
-        provider_message: text(&said, "description").to_owned(),
-        retryable,
-    };
-    let refused = |reason, retryable| Verdict::All(Err(SendError::Refused(error(reason, retryable))));
+    let error = SendError::of_status(answer, "", text(&said, "description"));
     match answer.status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => refused(ErrorReason::SenderUnauthorized, false),
-        StatusCode::PAYMENT_REQUIRED => refused(ErrorReason::Billing, true),
-        StatusCode::PAYLOAD_TOO_LARGE => Verdict::Split(SendError::Refused(error(ErrorReason::ContentTooLong, false))),
-        StatusCode::TOO_MANY_REQUESTS => {
-            Verdict::All(Err(not_taken(error(ErrorReason::RateLimited, true), answer.retry_after, None)))
-        }
-        // A proxy that waited in vain cannot know what stands behind it.
-        StatusCode::REQUEST_TIMEOUT => Verdict::All(Err(in_doubt("HTTP 408"))),
-        status if status.is_server_error() => Verdict::All(Err(in_doubt(format!("HTTP {}", status.as_u16())))),
-        _ => refused(ErrorReason::InvalidRequest, false),
+        StatusCode::PAYLOAD_TOO_LARGE => Verdict::Split(error),
+        _ => Verdict::All(Err(error)),
     }
 }
 
-fn in_doubt(detail: impl Into<String>) -> SendError {
-    SendError::InDoubt { detail: detail.into() }
-}
-
-fn not_taken(error: DeliveryError, retry_after: Option<Duration>, retries: Option<u32>) -> SendError {
-    SendError::NotTaken { error, retry_after, retries }
-}
-
 fn not_supported(what: &str) -> SendError {
-    let words = format!("provider devino carries no {what}");
-    SendError::Refused(DeliveryError::ours(ErrorReason::NotSupported, words, false))
+    SendError::not_supported("devino", what)
 }

@@ -9,18 +9,8 @@ use crate::domain::content::{IncomingMedia, Location, MediaKind, MediaSource, Te
 use crate::domain::event::ClientInfo;
 use crate::domain::{Contact, IncomingContent, MessageStatus, Millis};
 use crate::provider::capabilities::mime_essence;
-use crate::provider::{Forged, IncomingReport, Report, Secret, StatusReport, Unreadable, Webhook, plausible_time};
-
-/// Devino signs nothing: whoever knows the token is Devino. It may come in the query (as we give it to Devino), in the
-/// path or in a header (for those who can set one but no query).
-pub(super) fn verify(token: &Secret, webhook: &Webhook) -> Result<(), Forged> {
-    let given = [webhook.query("token"), webhook.path_token.as_deref(), webhook.header("x-webhook-token")];
-    match given.iter().flatten().any(|given| token.matches(given)) {
-        true => Ok(()),
-        false if given.iter().all(Option::is_none) => Err(Forged("the webhook carries no token")),
-        false => Err(Forged("the webhook's token is not this sender's")),
-    }
-}
+use crate::provider::lenient::{decimal, integer, text};
+use crate::provider::{IncomingReport, Report, StatusReport, Unreadable, Webhook, plausible_time};
 
 /// Reads a webhook: an array or a single object, statuses and incoming messages alike, each item on its own.
 pub(super) fn parse(webhook: &Webhook) -> Vec<Result<Report, Unreadable>> {
@@ -108,20 +98,19 @@ fn status(item: &Map<String, Value>, receive_at_ms: Millis) -> Result<StatusRepo
         provider_status,
         occur_at_ms: time(item, receive_at_ms),
         error,
-        pricing: None,
         client_info: (client_info != ClientInfo::default()).then_some(client_info),
+        ..StatusReport::default()
     })
 }
 
 fn incoming(item: &Map<String, Value>, raw: &RawValue, receive_at_ms: Millis) -> IncomingReport {
+    // A message of nobody cannot be answered, but is no reason to lose it.
+    let contact = text(item, "from").map(Contact::of_phone).unwrap_or_default();
     IncomingReport {
         provider_message_id: wire::id_of(item.get("incomingMessageId")),
         occur_at_ms: time(item, receive_at_ms),
-        // A message of nobody cannot be answered, but is no reason to lose it.
-        contact: text(item, "from").map(Contact::of_phone).unwrap_or_default(),
         profile_name: text(item, "profileName").unwrap_or_default(),
-        content: content(item, raw),
-        reply_to: None,
+        ..IncomingReport::new(contact, content(item, raw))
     }
 }
 
@@ -168,13 +157,9 @@ fn media_kind(mime_type: &str) -> MediaKind {
 /// A place without both degrees is none.
 fn location(value: &Value) -> Option<Location> {
     let place = value.as_object()?;
-    let degrees = |member: &str| match place.get(member)? {
-        Value::String(text) => text.trim().parse::<f64>().ok().filter(|degrees| degrees.is_finite()),
-        value => value.as_f64(),
-    };
     Some(Location {
-        latitude: degrees("latitude")?,
-        longitude: degrees("longitude")?,
+        latitude: decimal(place, "latitude")?,
+        longitude: decimal(place, "longitude")?,
         name: text(place, "addressName").unwrap_or_default(),
         address: text(place, "address").unwrap_or_default(),
         // Printed in lower case throughout, most likely by mistake.
@@ -183,18 +168,5 @@ fn location(value: &Value) -> Option<Location> {
 }
 
 fn time(item: &Map<String, Value>, receive_at_ms: Millis) -> Option<Millis> {
-    let given = match item.get("ts")? {
-        Value::String(text) => text.trim().parse().ok()?,
-        value => value.as_i64()?,
-    };
-    plausible_time(given, receive_at_ms)
-}
-
-/// A text, or a number where a text is usual; nothing when absent, null, empty or of any other type.
-pub(super) fn text(item: &Map<String, Value>, member: &str) -> Option<String> {
-    match item.get(member)? {
-        Value::String(text) if !text.is_empty() => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
-    }
+    plausible_time(integer(item, "ts")?, receive_at_ms)
 }

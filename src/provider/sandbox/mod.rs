@@ -141,19 +141,18 @@ fn status(item: StatusItem) -> Report {
         provider_status: item.status,
         occur_at_ms: Some(item.ts),
         error: item.error,
-        pricing: None,
-        client_info: None,
+        ..StatusReport::default()
     })
 }
 
 fn incoming(item: MessageItem) -> Report {
+    let content = IncomingContent::Text(Text { body: item.text, preview_url: false });
     Report::Incoming(IncomingReport {
         provider_message_id: Some(item.id),
         occur_at_ms: Some(item.ts),
-        contact: Contact::of_phone(item.from),
         profile_name: item.profile_name,
-        content: IncomingContent::Text(Text { body: item.text, preview_url: false }),
         reply_to: item.reply_to,
+        ..IncomingReport::new(Contact::of_phone(item.from), content)
     })
 }
 

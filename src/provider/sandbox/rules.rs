@@ -49,5 +49,6 @@ pub(super) fn capabilities() -> Capabilities {
         template: Some(TemplateRule { positional: true, named: true, header: true, buttons: true }),
         check: true,
         echoes_message_id: true,
+        ..Capabilities::default()
     }
 }
