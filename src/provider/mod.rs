@@ -48,6 +48,12 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// [`Forged`] when they did not; the webhook is answered with 401 and kept nowhere.
     fn verify(&self, webhook: &Webhook) -> Result<(), Forged>;
 
+    /// What the journal keeps of a webhook that was proven, and [`Provider::parse`] reads: its raw bytes. Where a provider
+    /// says in the address what it does not repeat in the body, the adapter adds that here.
+    fn journalled(&self, webhook: &Webhook) -> Bytes {
+        webhook.body.clone()
+    }
+
     /// Reads a journalled webhook. Pure: equal bytes give equal reports, each item on its own.
     fn parse(&self, webhook: &Webhook) -> Vec<Result<Report, Unreadable>>;
 
