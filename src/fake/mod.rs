@@ -146,10 +146,13 @@ macro_rules! providers {
             Router::new()$(.nest(concat!("/", stringify!($module)), $module::router()))+
         }
 
-        /// An incoming message as a provider posts it; nothing for one that is not played.
-        fn incoming(provider: &str, fake: &Fake, payload: Map<String, Value>) -> Option<post::Post> {
+        /// An incoming message as a provider posts it there; nothing for one that is not played.
+        fn incoming(provider: &str, fake: &Fake, url: &str, payload: Map<String, Value>) -> Option<post::Post> {
             match provider {
-                $(stringify!($module) => Some($module::WIRE.incoming(fake, payload)),)+
+                $(stringify!($module) => {
+                    let post = $module::WIRE.incoming(fake, payload);
+                    Some($module::WIRE.addressed(fake, url, post))
+                })+
                 _ => None,
             }
         }
@@ -198,7 +201,7 @@ impl Fake {
     }
 
     fn post_incoming(&self, provider: &str, url: &str, payload: Map<String, Value>) -> Result<(), String> {
-        let post = incoming(provider, self, payload)
+        let post = incoming(provider, self, url, payload)
             .ok_or_else(|| format!("provider is {:?}; it is one of {}", provider, PROVIDERS.join(", ")))?;
         self.poster.push(&url.into(), self.next_id(), post::Item { due: Instant::now(), post });
         Ok(())
