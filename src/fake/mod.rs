@@ -25,6 +25,7 @@ mod post;
 mod script;
 #[cfg(test)]
 mod tests;
+mod twilio;
 mod wire;
 
 pub use ledger::{Row, Summary};
@@ -159,7 +160,7 @@ macro_rules! providers {
     };
 }
 
-providers! { devino }
+providers! { devino twilio }
 
 /// What the handlers share.
 #[derive(Debug)]

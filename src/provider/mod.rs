@@ -25,6 +25,7 @@ mod outcome;
 mod report;
 pub mod sandbox;
 mod secret;
+pub mod twilio;
 
 pub use capabilities::Capabilities;
 pub use http::HttpClient;
@@ -201,6 +202,7 @@ macro_rules! adapters {
 adapters! {
     Sandbox(sandbox) is "sandbox" in the contract as Sandbox,
     Devino(devino) is "devino" in the contract as Devino,
+    Twilio(twilio) is "twilio" in the contract as Twilio,
 }
 
 /// One message to hand over, in one attempt.
