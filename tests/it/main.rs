@@ -17,4 +17,5 @@ mod sandbox;
 mod senders;
 mod sending;
 mod tools;
+mod twilio;
 mod waiting;
