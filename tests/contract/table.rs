@@ -39,6 +39,15 @@ pub fn render(adapters: &[(&str, Capabilities)]) -> String {
     row("Messages are asked after", &|c| yes(c.look_up));
     row("Asked before a message is accepted", &|c| yes(c.admits));
     row("Messages in one request", &|c| number(c.batch as u64));
+    row("Messages per second, unless the sender says otherwise", &|c| {
+        c.rate.per_second.map_or_else(none, |rate| rate.to_string())
+    });
+    row("To one person, unless the sender says otherwise", &|c| {
+        let interval = c.rate.contact_interval_ms.map(|ms| format!("one in {} s", ms / 1_000));
+        let burst = c.rate.contact_burst.map(|burst| format!("{burst} at once"));
+        let both: Vec<String> = interval.into_iter().chain(burst).collect();
+        if both.is_empty() { none() } else { both.join(", ") }
+    });
     row("Requests at the same time, unless the sender says otherwise", &|c| number(c.in_flight.into()));
 
     let mut text = String::from(HEAD);
