@@ -18,6 +18,7 @@ use crate::error::Violations;
 
 pub mod address;
 pub mod capabilities;
+pub mod cards;
 pub mod devino;
 pub mod http;
 pub mod lenient;
