@@ -26,6 +26,7 @@ mod outcome;
 mod report;
 pub mod sandbox;
 mod secret;
+pub mod whatsapp;
 
 pub use capabilities::Capabilities;
 pub use http::HttpClient;
