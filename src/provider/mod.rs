@@ -18,6 +18,7 @@ use crate::error::Violations;
 
 pub mod address;
 pub mod capabilities;
+pub mod cards;
 pub mod devino;
 pub mod http;
 pub mod lenient;
@@ -26,6 +27,7 @@ mod report;
 pub mod sandbox;
 mod secret;
 pub mod twilio;
+pub mod whatsapp;
 
 pub use capabilities::Capabilities;
 pub use http::HttpClient;

@@ -12,7 +12,6 @@ use super::{
 use crate::domain::content::MediaKind;
 use crate::domain::{DeliveryError, ErrorReason};
 
-mod cards;
 pub mod config;
 mod errors;
 mod send;

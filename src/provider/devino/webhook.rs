@@ -4,13 +4,13 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::errors::{self, FailingWord};
-use super::{cards, wire};
+use super::wire;
 use crate::domain::content::{IncomingMedia, Location, MediaKind, MediaSource, Text};
 use crate::domain::event::ClientInfo;
 use crate::domain::{Contact, IncomingContent, MessageStatus, Millis};
 use crate::provider::capabilities::mime_essence;
-use crate::provider::lenient::{decimal, integer, text};
-use crate::provider::{IncomingReport, Report, StatusReport, Unreadable, Webhook, plausible_time};
+use crate::provider::lenient::{decimal, integer, items, text};
+use crate::provider::{IncomingReport, Report, StatusReport, Unreadable, Webhook, cards, plausible_time};
 
 /// Reads a webhook: an array or a single object, statuses and incoming messages alike, each item on its own.
 pub(super) fn parse(webhook: &Webhook) -> Vec<Result<Report, Unreadable>> {
@@ -21,17 +21,6 @@ pub(super) fn parse(webhook: &Webhook) -> Vec<Result<Report, Unreadable>> {
     let read =
         |(index, raw): (usize, &RawValue)| item(raw, webhook.receive_at_ms).map_err(|why| Unreadable { index, why });
     items.into_iter().enumerate().map(read).collect()
-}
-
-/// The items as they came, each of them valid JSON.
-fn items(body: &[u8]) -> Result<Vec<&RawValue>, String> {
-    // serde_json's own words would quote nothing but positions and expectations, so they may be shown.
-    let not_json = |error: serde_json::Error| format!("not JSON: {error}");
-    let whole: &RawValue = serde_json::from_slice(body).map_err(not_json)?;
-    match whole.get().starts_with('[') {
-        true => serde_json::from_str(whole.get()).map_err(not_json),
-        false => Ok(vec![whole]),
-    }
 }
 
 fn item(raw: &RawValue, receive_at_ms: Millis) -> Result<Report, String> {
@@ -116,7 +105,7 @@ fn incoming(item: &Map<String, Value>, raw: &RawValue, receive_at_ms: Millis) ->
 
 /// There is no type: what is there tells. [assumed] contacts before places before files before text.
 fn content(item: &Map<String, Value>, raw: &RawValue) -> IncomingContent {
-    let cards = item.get("whatsAppContacts").map(cards::read).unwrap_or_default();
+    let cards = item.get("whatsAppContacts").map(|cards| cards::read(cards, &wire::CARDS)).unwrap_or_default();
     if !cards.is_empty() {
         return IncomingContent::ContactCards(cards);
     }

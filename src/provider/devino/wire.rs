@@ -20,6 +20,20 @@ pub const TEXT_MAX: usize = 1_000;
 /// [docs] Characters of `contentName`.
 pub const FILE_NAME_MAX: usize = 100;
 
+/// [docs] How the members of an address-book entry are spelt.
+pub const CARDS: crate::provider::cards::Spelling = crate::provider::cards::Spelling {
+    name: "contactName",
+    formatted_name: "formattedName",
+    first_name: "firstName",
+    last_name: "lastName",
+    middle_name: "middleName",
+    prefix: "namePrefix",
+    suffix: "nameSuffix",
+    organization: "contactCompany",
+    wa_id: "waId",
+    country_code: "countryCode",
+};
+
 const MB: u64 = 1 << 20;
 /// [assumed] The documentation prints 16 MB, but its code 2303 refuses images from 5 MB, as WhatsApp does.
 pub const IMAGE_BYTES_MAX: u64 = 5 * MB;
