@@ -252,6 +252,7 @@ fn sends() -> Vec<(proto::SendMessageRequest, Vec<&'static str>)> {
             header(Some(proto::interactive_header::Content::Media(proto::Media::default()))),
             vec!["interactive.header.media.kind REQUIRED", "interactive.header.media.url REQUIRED"],
         ),
+        (proto::SendTemplateRequest { buttons: vec![no_kind], ..template() }, vec!["buttons[0].kind INVALID"]),
         (buttons(&[]), vec!["interactive.reply_buttons.buttons REQUIRED"]),
         (
             buttons(&[("a", "A"), ("b", "B"), ("c", "C"), ("d", "D")]),
@@ -381,9 +382,11 @@ fn templates() -> Vec<(proto::SendTemplateRequest, Vec<&'static str>)> {
         let button = |(index, parameter): &(i32, &str)| proto::TemplateButton {
             index: *index,
             parameter: parameter.to_string(),
+            kind: 0,
         };
         proto::SendTemplateRequest { buttons: given.iter().map(button).collect(), ..template() }
     };
+    let no_kind = proto::TemplateButton { index: 0, parameter: "x".into(), kind: 77 };
     vec![
         (proto::SendTemplateRequest::default(), vec!["sender REQUIRED", "template REQUIRED", "to REQUIRED"]),
         (proto::SendTemplateRequest { template: x(513), ..template() }, vec!["template TOO_LONG"]),
