@@ -299,7 +299,7 @@ mod tests {
                 filled(
                     Some(TemplateHeader::Media(media(MediaKind::Document, "", "nf-10.pdf"))),
                     &[("1", "Maria"), ("2", "A-1001")],
-                    vec![TemplateButton { index: 0, parameter: "A-1001".into() }],
+                    vec![TemplateButton { index: 0, parameter: "A-1001".into(), kind: Default::default() }],
                 ),
                 "template",
                 json!({

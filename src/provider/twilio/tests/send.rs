@@ -157,7 +157,7 @@ async fn twilio_is_told_how_long_a_message_is_valid() {
 async fn o11_what_has_no_form_is_refused_and_not_sent_in_part() {
     let fake = fake([]).await;
     let header = Some(TemplateHeader::Text("x".into()));
-    let buttons = vec![TemplateButton { index: 0, parameter: "2291".into() }];
+    let buttons = vec![TemplateButton { index: 0, parameter: "2291".into(), kind: Default::default() }];
     let sid = "HX11112222333344445555666677778888";
     let quote = Outgoing { reply_to: Some("SM01".into()), ..text("x") };
     let page = Location { url: "https://maps.example.test".into(), ..Location::default() };
