@@ -11,13 +11,10 @@ use crate::domain::content::{Content, Location, Media, MediaKind, MediaSource, T
 use crate::domain::{DeliveryError, ErrorReason};
 use crate::provider::http::{Body, Call, HttpAnswer};
 use crate::provider::lenient::text;
-use crate::provider::{Answer, Outgoing, Receipt, SendError, address};
+use crate::provider::{Answer, Outgoing, Receipt, SendError, address, whatsapp};
 
 /// Fields of a form, in the order in which they are sent.
 pub(super) type Fields = Vec<(&'static str, String)>;
-
-/// Words shorter than this are not looked for in answers: words like "to" stand there for themselves.
-const QUOTABLE: usize = 8;
 
 impl Adapter {
     /// One request; before it, and only for a template by its name, the catalogue is read.
@@ -133,18 +130,10 @@ fn of_location(location: &Location) -> Result<Fields, SendError> {
 
 /// What Twilio could say back and nobody may read in a trace, also as the form has it.
 fn private_words(message: &Outgoing) -> Vec<String> {
-    let said: Vec<&str> = match &message.content {
-        Content::Text(text) => vec![&text.body],
-        Content::Media(media) => vec![&media.caption],
-        Content::Template(template) => template.parameters.values().map(String::as_str).collect(),
-        _ => Vec::new(),
-    };
-    let quotable = said.into_iter().filter(|words| words.len() >= QUOTABLE);
-    let mut private: Vec<String> = quotable
-        .flat_map(|words| [words.to_owned(), url::form_urlencoded::byte_serialize(words.as_bytes()).collect()])
-        .collect();
-    private.push(message.to.digits.clone());
-    private
+    let encoded = |words: &str| url::form_urlencoded::byte_serialize(words.as_bytes()).collect();
+    let said = whatsapp::private_words(&message.content).into_iter();
+    let said = said.flat_map(|words| [words.to_owned(), encoded(words)]);
+    said.chain([message.to.digits.clone()]).collect()
 }
 
 /// What an answer means. A SID says that the message was taken, whatever the HTTP status.

@@ -9,7 +9,7 @@ use crate::domain::event::Referral;
 use crate::domain::{Contact, IncomingContent, MessageId, MessageStatus, PhoneNumber};
 use crate::provider::capabilities::mime_essence;
 use crate::provider::lenient::{decimal, flag, integer, text};
-use crate::provider::{IncomingReport, Report, StatusReport, Unreadable, Webhook};
+use crate::provider::{IncomingReport, Report, StatusReport, Unreadable, Webhook, whatsapp};
 
 /// Fields by name; of a repeated name the last counts.
 type Form = Map<String, Value>;
@@ -212,12 +212,7 @@ fn file(form: &Form, n: i64) -> Option<IncomingMedia> {
 
 /// By the MIME type alone, for accounts without `MessageType`. Contact cards come as `text/vcard`: documents.
 fn kind_of(mime_type: &str) -> MediaKind {
-    match mime_essence(mime_type).split('/').next().unwrap_or_default() {
-        "image" => MediaKind::Image,
-        "audio" => MediaKind::Audio,
-        "video" => MediaKind::Video,
-        _ => MediaKind::Document,
-    }
+    whatsapp::media_kind(mime_essence(mime_type).split('/').next().unwrap_or_default(), mime_type, None)
 }
 
 /// The ad that brought the person; nothing when there was none.
