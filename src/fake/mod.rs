@@ -20,6 +20,7 @@ use crate::domain::now_ms;
 mod after;
 mod control;
 mod devino;
+mod infobip;
 mod ledger;
 mod post;
 mod script;
@@ -160,7 +161,7 @@ macro_rules! providers {
     };
 }
 
-providers! { devino twilio }
+providers! { devino infobip twilio }
 
 /// What the handlers share.
 #[derive(Debug)]

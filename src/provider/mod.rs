@@ -21,6 +21,7 @@ pub mod capabilities;
 pub mod cards;
 pub mod devino;
 pub mod http;
+pub mod infobip;
 pub mod lenient;
 mod outcome;
 mod report;
@@ -205,6 +206,7 @@ adapters! {
     Sandbox(sandbox) is "sandbox" in the contract as Sandbox,
     Devino(devino) is "devino" in the contract as Devino,
     Twilio(twilio) is "twilio" in the contract as Twilio,
+    Infobip(infobip) is "infobip" in the contract as Infobip,
 }
 
 /// One message to hand over, in one attempt.

@@ -68,4 +68,4 @@ macro_rules! contract {
     };
 }
 
-contract! { sandbox devino twilio }
+contract! { sandbox devino twilio infobip }

@@ -19,6 +19,7 @@ use super::{
     Secret, SendError, Unreadable, Webhook, address,
 };
 use crate::domain::content::{MediaKind, MediaSource};
+use crate::domain::pace::Rate;
 use crate::domain::template::CatalogueTemplate;
 use crate::domain::{DeliveryError, ErrorReason};
 
@@ -220,6 +221,7 @@ fn capabilities() -> Capabilities {
     let caption = Some(wire::TEXT_MAX);
     Capabilities {
         in_flight: wire::IN_FLIGHT,
+        rate: Rate { per_second: Some(wire::PER_SECOND), ..Rate::default() },
         text_max: Some(wire::TEXT_MAX),
         media: vec![
             rule(MediaKind::Image, wire::IMAGE_TYPES, wire::IMAGE_BYTES_MAX, caption),

@@ -169,8 +169,8 @@ fn template(template: &Template, language: &str) -> Result<Value, &'static str> 
 mod tests {
     use super::*;
     use crate::domain::content::{
-        CardAddress, CardEmail, CardName, CardOrganization, CardPhone, CardUrl, ListRow, ListSection, Reaction,
-        ReplyButton, TemplateButton, Text,
+        CardAddress, CardEmail, CardName, CardOrganization, CardPhone, CardUrl, ContactCard, ListRow, ListSection,
+        Reaction, ReplyButton, TemplateButton, Text,
     };
 
     fn media(kind: MediaKind, caption: &str, file_name: &str) -> Media {
