@@ -7,6 +7,7 @@ mod database;
 mod devino;
 mod events;
 mod gateway;
+mod infobip;
 mod main_job;
 mod numbers;
 mod once;
