@@ -24,6 +24,7 @@ macro_rules! contract {
         nothing_leaves_the_host
         capabilities_are_kept
         check_agrees_with_capabilities
+        templates_agree_with_capabilities
     );)+ };
     (@cases $adapter:ident: $($case:ident)+) => {
         mod $adapter {
