@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::domain::catalogue::{Key, same_language};
+use crate::domain::catalogue::{AGAIN_MS, Key, same_language};
 use crate::domain::content::Template;
 use crate::domain::template::{CatalogueTemplate, TemplateStatus};
 use crate::domain::{Millis, Payload, SenderId, now_ms};
@@ -20,9 +20,6 @@ mod reading;
 
 pub use check::Judgement;
 pub use reading::{ReadingError, Refreshed};
-
-/// A catalogue that somebody's template does not fit is read again, but not sooner than this after the last time.
-const DOUBT_MS: Millis = 60_000;
 
 /// The copies of all senders' templates; one value, shared.
 #[derive(Debug)]
@@ -69,8 +66,9 @@ impl Copies {
 
     /// Those of a name; where there is none, those of an id.
     pub fn named(&self, template: &str) -> Vec<&CatalogueTemplate> {
-        let by_name: Vec<_> = self.templates.iter().filter(|entry| entry.template == template).collect();
-        if by_name.is_empty() {
+        let first = self.templates.partition_point(|entry| entry.template.as_str() < template);
+        let by_name: Vec<_> = self.templates[first..].iter().take_while(|entry| entry.template == template).collect();
+        if by_name.is_empty() && !template.is_empty() {
             return self.templates.iter().filter(|entry| entry.template_id == template).collect();
         }
         by_name
@@ -155,10 +153,10 @@ impl Catalogues {
     /// Somebody wants to send what does not fit the copies: they may be old.
     async fn doubt(&self, sender: &SenderId, copies: &Copies) {
         let now = now_ms();
-        if copies.read_at_ms >= now - DOUBT_MS {
+        if copies.read_at_ms >= now - AGAIN_MS {
             return;
         }
-        match self.store.want_catalogue(sender, now, now - DOUBT_MS).await {
+        match self.store.want_catalogue(sender, now, now - AGAIN_MS).await {
             Ok(true) => self.wake.notify_one(),
             Ok(false) => {}
             Err(error) => tracing::warn!(%sender, %error, "a reading of templates could not be asked for"),

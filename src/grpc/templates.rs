@@ -11,9 +11,9 @@ use super::messaging::page_size;
 use super::{Services, answer, auth};
 use crate::access::{Caller, Scope};
 use crate::catalogue::{ReadingError, in_language, languages};
-use crate::domain::SenderId;
 use crate::domain::catalogue::{Key, same_language};
 use crate::domain::template::{CatalogueButton, CatalogueTemplate, TemplateParameter, TemplateStatus};
+use crate::domain::{Sender, SenderId};
 use crate::error::{Error, Reason, Violations};
 use crate::proto;
 use crate::proto::template_service_server::TemplateService;
@@ -108,7 +108,7 @@ impl Templates {
     async fn refresh(&self, caller: &Caller, sender: &str) -> Result<proto::RefreshTemplatesResponse, Error> {
         let sender: SenderId = sender.parse().map_err(|(reason, why)| Error::invalid("sender", reason, why))?;
         let account = self.account(caller, &sender).await?;
-        let refreshed = self.0.catalogues.refresh(&account).await.map_err(|error| unread(error, &account))?;
+        let refreshed = self.0.catalogues.refresh(&account).await.map_err(|error| unread(error, &account.sender))?;
         Ok(proto::RefreshTemplatesResponse {
             template_count: i32::try_from(refreshed.count).unwrap_or(i32::MAX),
             changed_count: i32::try_from(refreshed.changed).unwrap_or(i32::MAX),
@@ -118,8 +118,7 @@ impl Templates {
 }
 
 /// Why a catalogue was not read, in the contract's words.
-fn unread(error: ReadingError, account: &Account) -> Error {
-    let sender = &account.sender;
+fn unread(error: ReadingError, sender: &Sender) -> Error {
     match error {
         ReadingError::Store(error) => error.into(),
         ReadingError::SenderChanged => Error::NotFound { resource: "sender", name: sender.id.to_string() },
@@ -232,7 +231,55 @@ impl TemplateService for Templates {
 
 #[cfg(test)]
 mod tests {
+    use tonic::Code;
+    use tonic_types::StatusExt as _;
+
     use super::*;
+    use crate::domain::sender::{Limits, SenderState};
+    use crate::domain::{DeliveryError, ErrorReason};
+    use crate::store::StoreError;
+
+    #[test]
+    fn a_provider_that_does_not_answer_or_refuses_is_unavailable_for_a_while() {
+        let sender = Sender {
+            id: SenderId::trusted("acme".into()),
+            provider: "devino",
+            display_name: String::new(),
+            phone_number: String::new(),
+            state: SenderState::Active,
+            limits: Limits::default(),
+            default_language_code: String::new(),
+            create_at_ms: 1,
+            update_at_ms: 1,
+        };
+        let refused = DeliveryError::ours(ErrorReason::SenderUnauthorized, "the token has expired", false);
+        for (error, code, reason, retries, says) in [
+            (
+                AskError::Refused(refused).into(),
+                Code::Unavailable,
+                "PROVIDER_UNAVAILABLE",
+                true,
+                "the token has expired",
+            ),
+            (
+                AskError::Unreachable("no route".into()).into(),
+                Code::Unavailable,
+                "PROVIDER_UNAVAILABLE",
+                true,
+                "no route",
+            ),
+            (AskError::NotSupported.into(), Code::Unimplemented, "NOT_IMPLEMENTED", false, "publishes no templates"),
+            (ReadingError::SenderChanged, Code::NotFound, "SENDER_NOT_FOUND", false, "acme"),
+            (StoreError::Unavailable("x".into()).into(), Code::Unavailable, "STORE_UNAVAILABLE", true, "away"),
+        ] {
+            let status = Status::from(unread(error, &sender));
+            let details = status.get_error_details();
+            let told = details.error_info().map(|info| info.reason.clone()).unwrap_or_default();
+            assert_eq!((status.code(), told.as_str()), (code, reason));
+            assert_eq!(details.retry_info().is_some(), retries, "{reason}");
+            assert!(status.message().contains(says), "{status:?}");
+        }
+    }
 
     #[test]
     fn a_page_token_comes_back_as_it_was_and_nothing_else_is_one() {

@@ -9,7 +9,7 @@ use super::intake::{Intake, Item};
 use super::log::NewEvent;
 use super::templates::{self, CatalogueState};
 use super::{StoreError, rows};
-use crate::domain::catalogue::TemplateCopy;
+use crate::domain::catalogue::{AGAIN_MS, TemplateCopy};
 use crate::domain::event::{SenderChanged, TemplateChanged};
 use crate::domain::{Millis, Payload, SenderId};
 use crate::provider::{Report, SenderReport, TemplateReport};
@@ -166,7 +166,8 @@ impl Copies {
         });
         templates::write(transaction, rows.collect()).await?;
         for (sender, state) in &states {
-            let due = (unread.contains(sender) && state.failures == 0).then_some(now);
+            let soon = state.read_at_ms.map_or(now, |read| now.max(read + AGAIN_MS)).min(state.due_at_ms);
+            let due = (unread.contains(sender) && state.failures == 0).then_some(soon);
             if due.is_some() || changed.contains_key(sender) {
                 templates::touch(transaction, sender, due).await?;
             }

@@ -13,6 +13,10 @@ use super::template::{CatalogueTemplate, TemplateStatus};
 /// about it: within a minute, the webhook is believed.
 const CLOCKS_MS: Millis = 60_000;
 
+/// What does not fit the copies, a send or a webhook, has them read again, but not sooner than this after the last time:
+/// providers count how often they are asked.
+pub const AGAIN_MS: Millis = 60_000;
+
 /// One template in one language, as it is known.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct TemplateCopy {
