@@ -42,9 +42,10 @@ impl Admin {
     /// A change takes effect here at once; other replicas see it within seconds.
     async fn answer(&self, id: &SenderId) -> Result<proto::Sender, Error> {
         self.0.senders.refresh().await?;
+        let health = self.0.store.sender_health().await?;
         let account = self.0.senders.get(id);
         account
-            .map(|account| answer_sender(&account))
+            .map(|account| answer_sender(&account, health.get(id).copied()))
             .ok_or_else(|| Error::NotFound { resource: "sender", name: id.to_string() })
     }
 
@@ -54,7 +55,9 @@ impl Admin {
         let appended = self.0.store.create_sender(&stored).await?;
         let taken = || Error::AlreadyExists { resource: "sender", name: id.to_string() };
         self.0.appended(&appended.ok_or_else(taken)?);
-        self.answer(&id).await
+        let answer = self.answer(&id).await?;
+        self.0.catalogues.sender_changed();
+        Ok(answer)
     }
 
     async fn update(&self, caller: &Caller, request: proto::UpdateSenderRequest) -> Result<proto::Sender, Error> {
@@ -81,6 +84,7 @@ impl Admin {
         };
         self.0.appended(&appended);
         let answer = self.answer(&id).await?;
+        self.0.catalogues.sender_changed();
         self.0.wake.ready(id);
         Ok(answer)
     }
@@ -213,7 +217,7 @@ fn check_answer(outcome: CheckOutcome) -> proto::CheckSenderResponse {
 
 /// A page of a list that is short enough to be read whole: `key` is what it is sorted by, and the token is the last one
 /// seen, which may be gone by now.
-fn page<T>(all: Vec<T>, token: &str, size: u64, key: impl Fn(&T) -> String) -> (Vec<T>, String) {
+pub(super) fn page<T>(all: Vec<T>, token: &str, size: u64, key: impl Fn(&T) -> String) -> (Vec<T>, String) {
     let mut rest = all.into_iter().skip_while(|item| key(item).as_str() <= token).peekable();
     let page: Vec<T> = rest.by_ref().take(size as usize).collect();
     let next = page.last().map(&key).filter(|_| rest.peek().is_some()).unwrap_or_default();
@@ -243,7 +247,9 @@ impl AdminService for Admin {
     ) -> Result<Response<proto::GetSenderResponse>, Status> {
         let caller = auth::caller(&request, Scope::Admin)?;
         let account = self.account(&caller, &request.into_inner().sender).await?;
-        Ok(Response::new(proto::GetSenderResponse { sender: Some(answer_sender(&account)) }))
+        let health = self.0.store.sender_health().await.map_err(Error::from)?;
+        let sender = answer_sender(&account, health.get(&account.sender.id).copied());
+        Ok(Response::new(proto::GetSenderResponse { sender: Some(sender) }))
     }
 
     async fn list_senders(
@@ -260,7 +266,11 @@ impl AdminService for Admin {
             page(all, &request.page_token, size, |account: &std::sync::Arc<crate::senders::Account>| {
                 account.sender.id.to_string()
             });
-        let senders = page.iter().map(|account| answer_sender(account)).collect();
+        let health = self.0.store.sender_health().await.map_err(Error::from)?;
+        let answer = |account: &std::sync::Arc<crate::senders::Account>| {
+            answer_sender(account, health.get(&account.sender.id).copied())
+        };
+        let senders = page.iter().map(answer).collect();
         Ok(Response::new(proto::ListSendersResponse { senders, next_page_token }))
     }
 

@@ -3,6 +3,7 @@
 
 mod access;
 mod bad_input;
+mod breaker;
 mod database;
 mod devino;
 mod events;
@@ -19,6 +20,7 @@ mod refusal;
 mod sandbox;
 mod senders;
 mod sending;
+mod templates;
 mod tools;
 mod twilio;
 mod waiting;
