@@ -217,7 +217,7 @@ on_both_databases! {
             parameters: HashMap::from([("1".into(), "Ana".into())]),
             language_code: String::new(),
             header: header(proto::template_header::Content::Media(picture)),
-            buttons: vec![button(0, "A-1001")],
+            buttons: vec![button(0, "A-1001", proto::TemplateButtonKind::Url)],
             options: None,
             ..full.clone()
         };
@@ -225,7 +225,7 @@ on_both_databases! {
             template: "appointment_reminder".into(),
             parameters: ["name", "day", "time"].map(|name| (name.into(), "Ana".into())).into(),
             header: None,
-            buttons: vec![button(1, "cancel")],
+            buttons: vec![button(1, "cancel", proto::TemplateButtonKind::Url)],
             ..pictured.clone()
         };
         for request in [full, pictured, named] {

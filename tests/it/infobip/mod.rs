@@ -5,6 +5,7 @@ use recado::fake::FakeProvider;
 use recado::proto;
 
 use crate::gateway::TestGateway;
+use crate::provider::{Call, Provider, Reply};
 
 mod incoming;
 mod sending;
@@ -32,4 +33,15 @@ async fn sender(gateway: &mut TestGateway, id: &str, fake: &FakeProvider) -> Res
 /// Where a sender's webhooks go, with the token.
 fn webhook(gateway: &TestGateway, sender: &str) -> String {
     format!("{}/webhooks/infobip/{sender}?token={TOKEN}", gateway.http)
+}
+
+/// The next message that goes out; questions beside it, as for the catalogue, are answered with nothing.
+async fn next_send(provider: &Provider) -> Call {
+    loop {
+        let call = provider.next().await;
+        match call.method.as_str() {
+            "POST" => return call,
+            _ => call.answer(Reply::new(404, "{}")),
+        }
+    }
 }

@@ -5,7 +5,7 @@ use recado::proto;
 use recado::proto::{AttemptOutcome, DeliveryErrorReason, InDoubtPolicy, MessageStatus};
 use serde_json::json;
 
-use super::{TOKEN, sender, sender_at, webhook};
+use super::{TOKEN, next_send, sender, sender_at, webhook};
 use crate::gateway::{Setup, TestGateway, after, text, words};
 use crate::on_both_databases;
 use crate::provider::{Provider, Reply};
@@ -58,7 +58,7 @@ on_both_databases! {
         let infobip = Provider::start().await?;
         sender_at(&mut gateway, "acme", "+551140001000", &infobip.base_url()).await?;
         let sent = gateway.messaging.send_template(template("+351910000001")).await?.into_inner();
-        let posted = infobip.next().await;
+        let posted = next_send(&infobip).await;
         assert_eq!((posted.method.as_str(), posted.path.as_str()), ("POST", "/whatsapp/1/message/template"));
         let authorization = posted.headers.iter().find(|(name, _)| name == "authorization").unwrap();
         assert_eq!(authorization.1, "App key-0f0e0d0c0b0a");
@@ -112,7 +112,7 @@ on_both_databases! {
             ..template(&number(4))
         };
         let error = gateway.messaging.send_template(named).await.unwrap_err();
-        assert_eq!(fields(&error), ["parameters[\"name\"]"]);
+        assert!(fields(&error).contains(&"parameters[\"name\"]".to_owned()), "{error:?}");
         assert_eq!(fake.ledger().taken, 0);
         gateway.stop().await?;
         Ok(())
@@ -147,10 +147,10 @@ on_both_databases! {
         let options =
             proto::SendOptions { in_doubt_policy: InDoubtPolicy::AtLeastOnce as i32, ..Default::default() };
         let sent = gateway.send(with(text("acme", &number(1), "x"), options)).await?;
-        let first = infobip.next().await;
+        let first = next_send(&infobip).await;
         assert_eq!(first.json()["messageId"], sent.message_id.as_str());
         drop(first);
-        let second = infobip.next().await;
+        let second = next_send(&infobip).await;
         let id = format!("{}-2", sent.message_id);
         assert_eq!(second.json()["messageId"], id.as_str());
         second.answer(Reply::new(200, json!({ "messageId": id, "status": { "groupId": 1 } }).to_string()));

@@ -5,6 +5,7 @@ use recado::fake::{Account, FakeProvider, Script};
 use recado::proto;
 
 use crate::gateway::TestGateway;
+use crate::provider::{Call, Provider, Reply};
 use crate::tools;
 
 mod incoming;
@@ -58,4 +59,15 @@ fn callback(gateway: &TestGateway, sender: &str, message_id: &str) -> String {
 fn post(fake: &FakeProvider, url: &str, fields: serde_json::Value) {
     let serde_json::Value::Object(fields) = fields else { panic!("{fields} is no object") };
     fake.post_incoming("twilio", url, fields).unwrap();
+}
+
+/// The next message that goes out; questions beside it, as for the catalogue, are answered with nothing.
+async fn next_send(provider: &Provider) -> Call {
+    loop {
+        let call = provider.next().await;
+        match call.method.as_str() {
+            "POST" => return call,
+            _ => call.answer(Reply::new(404, "{}")),
+        }
+    }
 }
