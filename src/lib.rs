@@ -12,6 +12,7 @@ pub mod error;
 pub mod events;
 pub mod fake;
 pub mod grpc;
+pub mod guarded;
 pub mod intake;
 pub mod provider;
 pub mod seal;
