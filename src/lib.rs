@@ -2,6 +2,7 @@
 //!
 //! The way of a message: in at [`grpc`], through [`domain`], into [`store`], out through [`engine`] and a
 //! [`provider`]; back in at [`webhook`], through [`intake`] into the event log, out to subscribers through [`events`].
+//! Files that people send are fetched by [`media`], through the [`guarded`] client.
 
 pub mod access;
 pub mod app;
@@ -14,6 +15,7 @@ pub mod fake;
 pub mod grpc;
 pub mod guarded;
 pub mod intake;
+pub mod media;
 pub mod provider;
 pub mod seal;
 pub mod senders;

@@ -313,7 +313,7 @@ impl Batch<'_> {
                 _ => None,
             })
         });
-        self.events.extend(intake::record_incoming(self.transaction, incoming.collect()).await?);
+        self.events.extend(intake::record_incoming(self.transaction, incoming.collect(), self.now).await?);
         self.events.extend(intakes.iter().flat_map(|intake| intake::changes(intake)));
         intake::mark_parsed(self.transaction, &intakes).await
     }

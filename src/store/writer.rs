@@ -15,7 +15,7 @@ use super::journal::NewJournalEntry;
 use super::log::Appended;
 use super::{Store, StoreError};
 use crate::domain::event::StatusChanged;
-use crate::domain::{MessageId, MessageStatus, Millis, Payload, SenderId, now_ms};
+use crate::domain::{Event, MessageId, MessageStatus, Millis, Payload, SenderId, now_ms};
 use crate::error::Error;
 
 /// Acceptances that may wait at the same time; the next one is told to come back (RESOURCE_EXHAUSTED).
@@ -33,6 +33,8 @@ pub trait Listener: Send + Sync {
     fn ready(&self, sender: SenderId);
     /// The journal has webhooks to parse.
     fn journalled(&self);
+    /// People sent files that are to be fetched.
+    fn media_came(&self) {}
 }
 
 /// A way to the writer; cheap to clone.
@@ -260,6 +262,8 @@ fn tell(listener: &dyn Listener, effects: Effects) {
             metrics::counter!("recado_statuses_total", "status" => status.as_str()).increment(1);
         }
     }
+    let has_media = |event: &Event| matches!(&event.payload, Payload::IncomingMessage(m) if m.media_id.is_some());
+    let media_came = effects.appended.iter().any(|event| has_media(event));
     if !effects.appended.is_empty() {
         listener.appended(effects.appended);
     }
@@ -268,5 +272,8 @@ fn tell(listener: &dyn Listener, effects: Effects) {
     }
     if effects.journalled {
         listener.journalled();
+    }
+    if media_came {
+        listener.media_came();
     }
 }
