@@ -9,6 +9,7 @@ use sea_orm_migration::prelude::{MigrationTrait, async_trait};
 mod columns;
 mod m20261122_000001_first;
 mod m20261122_000002_media;
+mod m20261122_000005_pace;
 
 /// All migrations, oldest first.
 #[derive(Debug)]
@@ -17,6 +18,10 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m20261122_000001_first::Migration), Box::new(m20261122_000002_media::Migration)]
+        vec![
+            Box::new(m20261122_000001_first::Migration),
+            Box::new(m20261122_000002_media::Migration),
+            Box::new(m20261122_000005_pace::Migration),
+        ]
     }
 }

@@ -7,6 +7,7 @@ pub mod event;
 pub mod ids;
 pub mod media;
 pub mod message;
+pub mod pace;
 pub mod phone;
 pub mod progress;
 pub mod sender;
