@@ -127,3 +127,52 @@ fn to_the_end(
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+
+    use super::*;
+
+    fn answers(parts: &[usize]) -> impl Stream<Item = Result<proto::DownloadMediaResponse, Error>> + Send + use<> {
+        let parts: Vec<_> = parts.iter().map(|size| Ok(Bytes::from(vec![7; *size]))).collect();
+        let info = proto::DownloadMediaResponse { item: Some(Item::Info(Default::default())) };
+        stream::once(async { Ok(info) }).chain(chunks(stream::iter(parts).boxed()))
+    }
+
+    /// The sizes of the chunks, and the code of the end.
+    async fn read(answers: impl Stream<Item = Result<proto::DownloadMediaResponse, Status>>) -> (Vec<usize>, Code) {
+        let (mut sizes, mut code) = (Vec::new(), Code::Ok);
+        for answer in answers.collect::<Vec<_>>().await {
+            match answer.map(|answer| answer.item) {
+                Ok(Some(Item::Chunk(bytes))) => sizes.push(bytes.len()),
+                Ok(_) => {}
+                Err(status) => code = status.code(),
+            }
+        }
+        (sizes, code)
+    }
+
+    #[tokio::test]
+    async fn parts_are_cut_to_what_an_answer_takes() {
+        for (parts, sizes) in [
+            (vec![], vec![]),
+            (vec![1], vec![1]),
+            (vec![CHUNK, 1], vec![CHUNK, 1]),
+            (vec![2 * CHUNK + 1, 0, 5], vec![CHUNK, CHUNK, 1, 5]),
+        ] {
+            let size_bytes = parts.iter().sum::<usize>() as u64;
+            assert_eq!(read(to_the_end(answers(&parts), size_bytes)).await, (sizes, Code::Ok), "{parts:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_part_of_a_file_never_ends_like_the_whole() {
+        assert_eq!(read(to_the_end(answers(&[3, 3]), 7)).await, (vec![3, 3], Code::Unavailable));
+        // As a stop does it.
+        let stopped = answers(&[3, 4]).take(2);
+        assert_eq!(read(to_the_end(stopped, 7)).await, (vec![3], Code::Unavailable));
+        let broken = answers(&[3]).chain(stream::once(async { Err(Error::internal(std::io::Error::other("disk"))) }));
+        assert_eq!(read(to_the_end(broken, 7)).await, (vec![3], Code::Internal));
+    }
+}
