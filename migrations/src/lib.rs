@@ -10,6 +10,7 @@ mod columns;
 mod m20261122_000001_first;
 mod m20261122_000002_media;
 mod m20261122_000005_pace;
+mod m20261122_000007_sender_health;
 
 /// All migrations, oldest first.
 #[derive(Debug)]
@@ -22,6 +23,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000001_first::Migration),
             Box::new(m20261122_000002_media::Migration),
             Box::new(m20261122_000005_pace::Migration),
+            Box::new(m20261122_000007_sender_health::Migration),
         ]
     }
 }
