@@ -9,6 +9,7 @@ mod devino;
 mod events;
 mod gateway;
 mod main_job;
+mod media;
 mod numbers;
 mod once;
 mod order;
