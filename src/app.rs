@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use url::Url;
 
 use crate::access::Access;
+use crate::catalogue::Catalogues;
 use crate::config::{Config, Tls};
 use crate::domain::sender::{Limits, SenderState};
 use crate::domain::{PhoneNumber, Sender, SenderId, now_ms};
@@ -61,6 +62,7 @@ pub struct App {
 /// Passes what the writer committed to those who wait for it.
 struct News {
     log: Log,
+    catalogues: Arc<Catalogues>,
     engine: engine::Wake,
     intake: intake::Wake,
     media: media::Wake,
@@ -68,6 +70,8 @@ struct News {
 
 impl Listener for News {
     fn appended(&self, events: Appended) {
+        // Who hears of a change finds the copy changed.
+        self.catalogues.appended(&events);
         self.log.appended(&events);
     }
 
@@ -118,10 +122,13 @@ impl App {
 
         let [stop_serving, stop_engine, stop_writer] = [(); 3].map(|()| CancellationToken::new());
         let log = Log::open(store.clone(), config.events.ring).await?;
+        let interval = config.templates.refresh_interval;
+        let catalogues = Arc::new(Catalogues::new(store.clone(), senders.clone(), log.clone(), interval));
         let (engine_wake, engine_ear) = Engine::wake();
         let (intake_wake, media_wake) = (intake::Wake::default(), media::Wake::default());
         let news = News {
             log: log.clone(),
+            catalogues: catalogues.clone(),
             engine: engine_wake.clone(),
             intake: intake_wake.clone(),
             media: media_wake.clone(),
@@ -136,6 +143,7 @@ impl App {
             store: store.clone(),
             writer: writer.clone(),
             senders: senders.clone(),
+            catalogues: catalogues.clone(),
             access: access.clone(),
             log: log.clone(),
             stop: stop_serving.clone(),
@@ -176,6 +184,11 @@ impl App {
         parts.spawn(async move {
             fetching.await;
             Ok("media")
+        });
+        let stop = stop_serving.clone();
+        parts.spawn(async move {
+            catalogues.run(stop).await;
+            Ok("templates")
         });
         let reading = log.run(stop_writer.clone());
         parts.spawn(async move {
