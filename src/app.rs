@@ -173,11 +173,6 @@ impl App {
             taking_in.await;
             Ok("intake")
         });
-        let stop = stop_serving.clone();
-        parts.spawn(async move {
-            catalogues.run(stop).await;
-            Ok("templates")
-        });
         let fetching = media::Parts {
             store: store.clone(),
             senders: senders.clone(),
@@ -189,6 +184,11 @@ impl App {
         parts.spawn(async move {
             fetching.await;
             Ok("media")
+        });
+        let stop = stop_serving.clone();
+        parts.spawn(async move {
+            catalogues.run(stop).await;
+            Ok("templates")
         });
         let reading = log.run(stop_writer.clone());
         parts.spawn(async move {
