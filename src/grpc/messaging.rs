@@ -93,7 +93,7 @@ impl Messaging {
         }
     }
 
-    /// Whether the sender is there for this caller and can carry the content; answers its default language.
+    /// Whether the sender is there for this caller and can carry the content; answers the default language of its templates.
     async fn check_sender(
         &self,
         caller: &Caller,
@@ -110,7 +110,10 @@ impl Messaging {
             let description = format!("provider {} carries no quotes", account.sender.provider);
             violations.add("reply_to_message_id", Reason::NotSupported, description);
         }
-        Ok(account.sender.default_language_code.clone())
+        Ok(match account.provider.capabilities().template_language {
+            true => account.sender.default_language_code.clone(),
+            false => String::new(),
+        })
     }
 
     /// Whether a key is new, or was used for the same content: what a send finds out when it is stored.

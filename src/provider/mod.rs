@@ -305,7 +305,7 @@ impl MediaAddress {
 }
 
 /// A message that was handed over, and of which more is to be known.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct HandedOver {
     /// Ours.
     pub message_id: MessageId,
@@ -313,6 +313,8 @@ pub struct HandedOver {
     pub provider_message_id: Option<String>,
     /// Who was written to.
     pub to: PhoneNumber,
+    /// What was said: where no id is known, the words tell which message it is.
+    pub content: Content,
     /// When the last attempt began.
     pub attempt_start_at_ms: Millis,
 }
