@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::now_ms;
 
 mod after;
+mod cloudhumans;
 mod control;
 mod devino;
 mod ledger;
@@ -156,7 +157,7 @@ macro_rules! providers {
     };
 }
 
-providers! { devino }
+providers! { cloudhumans devino }
 
 /// What the handlers share.
 #[derive(Debug)]

@@ -18,6 +18,7 @@ use crate::error::Violations;
 
 pub mod address;
 pub mod capabilities;
+pub mod cloudhumans;
 pub mod devino;
 pub mod http;
 pub mod lenient;
@@ -195,6 +196,7 @@ macro_rules! adapters {
 adapters! {
     Sandbox(sandbox) is "sandbox" in the contract as Sandbox,
     Devino(devino) is "devino" in the contract as Devino,
+    CloudHumans(cloudhumans) is "cloudhumans" in the contract as Cloudhumans,
 }
 
 /// One message to hand over, in one attempt.
