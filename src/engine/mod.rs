@@ -19,6 +19,7 @@ use crate::store::{Claim, Store, StoreError, Writer};
 
 mod call;
 mod leases;
+pub mod look_up;
 pub mod next;
 
 pub use next::Backoff;
@@ -49,6 +50,8 @@ pub struct Config {
     pub in_doubt_wait: Duration,
     /// How retries are spread.
     pub backoff: Backoff,
+    /// How long after the hand-over a provider is first asked what became of a message, where it must be asked.
+    pub look_up_first: Option<Duration>,
 }
 
 /// Wakes the engine.
@@ -238,9 +241,10 @@ impl Dispatcher {
         line.under_way += room;
         self.under_way += room;
         let parts = self.parts.clone();
+        let look_up = parts.config.look_up_first.filter(|_| capabilities.look_up);
         tokio::spawn(async move {
             let token = rand::random();
-            let claims = parts.writer.claim(sender.clone(), room as u64, token, parts.config.lease).await;
+            let claims = parts.writer.claim(sender.clone(), room as u64, token, parts.config.lease, look_up).await;
             if claims.is_err() {
                 tokio::spawn(release(parts.clone(), token));
             }

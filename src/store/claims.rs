@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sea_orm::sea_query::Value;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, Statement};
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, look_ups};
 use crate::domain::message::Exchange;
 use crate::domain::progress::Next;
 use crate::domain::{MessageId, MessageStatus, Millis, NewMessage, SenderId};
@@ -51,6 +51,8 @@ pub(super) struct Wanted {
     pub limit: u64,
     pub token: i64,
     pub lease_ms: Millis,
+    /// So long after now the provider is asked what became of them, where it must be asked.
+    pub look_up_ms: Option<Millis>,
 }
 
 /// Takes up to `limit` ready messages of a sender: urgent lanes first, then in the order of acceptance, and of each
@@ -97,6 +99,9 @@ pub(super) async fn claim(
                 .map_err(|e| StoreError::Fault(format!("message {message_id} cannot be read: {e}")))?,
             expire_at_ms: row.try_get("", "expire_at_ms")?,
         });
+    }
+    if let Some(after) = wanted.look_up_ms {
+        look_ups::schedule(transaction, claims.iter().map(|claim| claim.seq), now + after).await?;
     }
     // RETURNING gives no order.
     claims.sort_by_key(|claim| (claim.request.priority, claim.seq));

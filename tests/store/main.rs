@@ -60,7 +60,7 @@ impl Bench {
 
     /// Takes messages in hand, under a number of its own.
     async fn claim(&self, limit: u64, lease: Duration) -> Result<Vec<Claim>> {
-        Ok(self.writer.claim(acme(), limit, rand::random(), lease).await?)
+        Ok(self.writer.claim(acme(), limit, rand::random(), lease, None).await?)
     }
 
     /// Accepts a text; answers the place of its ACCEPTED event.
