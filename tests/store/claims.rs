@@ -21,7 +21,7 @@ fn sent(claim: &Claim) -> EndedCall {
 }
 
 /// Two replicas on PostgreSQL, one process on SQLite.
-async fn replicas(engine: Engine) -> Result<Vec<Bench>> {
+pub async fn replicas(engine: Engine) -> Result<Vec<Bench>> {
     let database = TestDatabase::create(engine).await?;
     let mut benches = vec![Bench::start_on(database.clone()).await?];
     if engine == Engine::Postgres {
