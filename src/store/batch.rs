@@ -9,12 +9,12 @@ use uuid::Uuid;
 
 use super::accept::{self, Accept, Accepted, KeyUsed};
 use super::changes::Changes;
-use super::claims::{self, Claim, EndedCall, Wanted};
+use super::claims::{self, Claimed, EndedCall, Wanted};
 use super::intake::{self, Incoming, Intake, KnownReports, Match, Parked, ProviderId};
 use super::journal::{self, NewJournalEntry};
 use super::log::{self, Appended, NewEvent};
 use super::look_ups::{self, LookUp, LookedUp};
-use super::{Store, StoreError, rows};
+use super::{Store, StoreError, pace, rows};
 use crate::domain::progress::{Next, Step};
 use crate::domain::{MessageId, MessageStatus, Millis, SenderId};
 use crate::provider::{Report, StatusReport};
@@ -33,6 +33,11 @@ pub(super) enum Op {
         until_ms: Millis,
     },
     Ended(EndedCall),
+    /// The provider throttled a sender.
+    Throttled {
+        sender: SenderId,
+        retry_after_ms: Option<Millis>,
+    },
     Timers {
         limit: u64,
         in_doubt_wait: Duration,
@@ -55,7 +60,7 @@ pub(super) enum Op {
 #[derive(Debug, Clone)]
 pub(super) enum Done {
     Accepted(Result<Accepted, Reused>),
-    Claimed(Vec<Claim>),
+    Claimed(Claimed),
     LookUps(Vec<LookUp>),
     /// How many timers had run out.
     Timers(usize),
@@ -109,6 +114,9 @@ pub(super) async fn write(
             Op::Claim(wanted) => *done = Some(Done::Claimed(claims::claim(transaction, wanted, now).await?)),
             Op::TakeLookUps { plan, limit } => {
                 *done = Some(Done::LookUps(look_ups::take(transaction, plan, *limit, now).await?));
+            }
+            Op::Throttled { sender, retry_after_ms } => {
+                pace::throttled(transaction, sender, *retry_after_ms, now).await?;
             }
             Op::Renew { held, until_ms } => claims::renew(transaction, held, *until_ms).await?,
             Op::Journal(_) => effects.journalled = true,

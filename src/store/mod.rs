@@ -27,6 +27,7 @@ mod journal;
 mod log;
 mod look_ups;
 mod messages;
+mod pace;
 mod rows;
 mod senders;
 mod subscriptions;
@@ -34,7 +35,7 @@ mod writer;
 
 pub use accept::{Accept, Accepted};
 pub use api_keys::StoredKey;
-pub use claims::{Claim, EndedCall};
+pub use claims::{Claim, Claimed, EndedCall};
 pub use intake::{Intake, Item, Parsed};
 pub use journal::{JournalEntry, NewJournalEntry};
 pub use log::Appended;

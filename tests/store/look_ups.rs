@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use futures::future::join_all;
+use recado::domain::pace::Rate;
 use recado::domain::progress::Next;
 use recado::domain::{DeliveryError, ErrorReason, MessageId, MessageStatus, now_ms};
 use recado::provider::StatusReport;
@@ -21,7 +22,8 @@ async fn claimed(bench: &Bench, count: usize) -> Result<Vec<Claim>> {
     for i in 0..count {
         bench.accept(&to(i), "olá").await?;
     }
-    Ok(bench.writer.claim(acme(), count as u64, rand::random(), LEASE, Some(Duration::ZERO)).await?)
+    let at_once = Some(Duration::ZERO);
+    Ok(bench.writer.claim(acme(), count as u64, rand::random(), LEASE, Rate::default(), at_once).await?.claims)
 }
 
 async fn ended(bench: &Bench, claim: &Claim, next: Next) -> Result<()> {

@@ -9,6 +9,7 @@ use url::Url;
 use super::errors::{self, unanswered};
 use super::{Adapter, wire};
 use crate::domain::message::Exchange;
+use crate::domain::phone::variants_of;
 use crate::domain::{DeliveryError, ErrorReason, PhoneNumber};
 use crate::provider::SendError;
 use crate::provider::http::{Body, Call, CallError};
@@ -61,7 +62,8 @@ impl Adapter {
     pub(super) async fn conversations(&self, to: &PhoneNumber) -> Result<Option<Vec<Conversation>>, Unfound> {
         let mut found = Vec::new();
         let mut known = false;
-        for number in wire::forms_of(&to.digits) {
+        // Brazil's mobiles with the ninth digit and without, and what else WhatsApp writes in its own way.
+        for number in std::iter::once(to.digits.clone()).chain(variants_of(&to.digits)) {
             for contact in self.contacts(&number).await? {
                 known = true;
                 let path = format!("contacts/{contact}/conversations");

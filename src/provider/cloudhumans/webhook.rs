@@ -145,6 +145,7 @@ fn contact(sender: Option<&Map<String, Value>>, conversation: Option<&Map<String
         phone_number: sender.and_then(|sender| text(sender, "phone_number")),
         wa_id: source.clone().filter(is_number),
         user_id: source.filter(|source| !is_number(source)),
+        ..Contact::default()
     }
 }
 

@@ -92,19 +92,6 @@ pub fn word(given: &str) -> Option<Word> {
     })
 }
 
-/// The ways in which a contact's number may be written: as it was given, and for Brazil's mobiles with the ninth digit or
-/// without it, since WhatsApp left it out for whoever registered before 2016.
-pub fn forms_of(digits: &str) -> Vec<String> {
-    let other = match digits.as_bytes() {
-        [b'5', b'5', _, _, b'6'..=b'9', ..] if digits.len() == 12 => Some(format!("{}9{}", &digits[..4], &digits[4..])),
-        [b'5', b'5', _, _, b'9', b'6'..=b'9', ..] if digits.len() == 13 => {
-            Some(format!("{}{}", &digits[..4], &digits[5..]))
-        }
-        _ => None,
-    };
-    [Some(digits.to_owned()), other].into_iter().flatten().collect()
-}
-
 /// [code] What kind of message: words at the root of webhooks, numbers in lists of messages and in answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MessageType {
@@ -192,18 +179,6 @@ mod tests {
             (json!([]), None),
         ] {
             assert_eq!(time_of(Some(&given), NOW), read, "{given}");
-        }
-    }
-
-    #[test]
-    fn i16_brazils_mobiles_are_looked_for_with_the_ninth_digit_and_without() {
-        for (given, forms) in [
-            ("5511987654321", &["5511987654321", "551187654321"][..]),
-            ("551187654321", &["551187654321", "5511987654321"]),
-            ("551140001000", &["551140001000"]),
-            ("351910000001", &["351910000001"]),
-        ] {
-            assert_eq!(forms_of(given), forms);
         }
     }
 
