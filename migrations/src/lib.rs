@@ -9,6 +9,7 @@ use sea_orm_migration::prelude::{MigrationTrait, async_trait};
 mod m20261122_000001_first;
 mod m20261122_000005_pace;
 mod m20261122_000006_look_ups;
+mod m20261122_000007_sender_health;
 
 /// All migrations, oldest first.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000001_first::Migration),
             Box::new(m20261122_000005_pace::Migration),
             Box::new(m20261122_000006_look_ups::Migration),
+            Box::new(m20261122_000007_sender_health::Migration),
         ]
     }
 }

@@ -7,7 +7,7 @@ use recado::proto::{AttemptOutcome, DeliveryErrorReason, MessageStatus};
 use super::template;
 use crate::gateway::{Setup, TestGateway, after, text, words};
 use crate::on_both_databases;
-use crate::tools::{fake, impatient, number, silent};
+use crate::tools::{fake, impatient, number, silent, until};
 
 fn faulty(fault: Fault) -> Script {
     Script { faults: vec![fault], ..silent() }
@@ -73,9 +73,12 @@ on_both_databases! {
         fake.set_script(gateway.posting(Script { api_key: Some("another".into()), ..silent() })).unwrap();
         // The question before finds out too, and leaves it to the hand-over.
         let sent = gateway.send(text("acme", &number(9), "x")).await?;
-        let mut stream = gateway.stream(after(&sent.cursor)).await?;
-        let statuses = stream.until(&sent.message_id, MessageStatus::Failed).await?;
-        assert_eq!(statuses.last().unwrap().error.as_ref().unwrap().reason(), DeliveryErrorReason::SenderUnauthorized);
+        let refused = async || {
+            let (message, attempts) = gateway.message(&sent.message_id).await?;
+            Ok(message.error.filter(|_| !attempts.is_empty()))
+        };
+        let error = until("it was refused, and waits for somebody to set the token right", refused).await?;
+        assert_eq!(error.reason(), DeliveryErrorReason::SenderUnauthorized);
         let check = gateway.admin.check_sender(proto::CheckSenderRequest { sender: "acme".into() }).await?.into_inner();
         assert_eq!((check.ok, check.problem()), (false, proto::SenderProblem::CredentialsRefused));
         gateway.stop().await?;
