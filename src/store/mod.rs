@@ -28,10 +28,12 @@ mod journal;
 mod log;
 mod look_ups;
 mod messages;
+mod notices;
 mod pace;
 mod rows;
 mod senders;
 mod subscriptions;
+mod templates;
 mod writer;
 
 pub use accept::{Accept, Accepted};
@@ -44,6 +46,7 @@ pub use look_ups::{LookUp, LookedUp};
 pub use messages::{Found, MessageFilter};
 pub use senders::StoredSender;
 pub use subscriptions::{Hold, StoredSubscription};
+pub use templates::{CatalogueState, Saved};
 pub use writer::{Listener, Writer};
 
 /// How long a lone statement may wait for a connection before the store counts as away.

@@ -20,5 +20,6 @@ mod refusal;
 mod sandbox;
 mod senders;
 mod sending;
+mod templates;
 mod tools;
 mod waiting;

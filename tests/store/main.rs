@@ -8,6 +8,7 @@ mod accepts;
 mod claims;
 mod intakes;
 mod look_ups;
+mod templates;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

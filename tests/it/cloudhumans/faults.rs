@@ -21,7 +21,7 @@ on_both_databases! {
         let lost = [Action::DropAfterAccept, Action::ErrorAfterAccept { status: 500 }, Action::Slow { ms: 3_000 }];
         for (n, action) in lost.into_iter().enumerate() {
             fake.set_script(gateway.posting(faulty(Fault::always(action.clone())))).unwrap();
-            let sent = gateway.send_template(template(&number(n), &[])).await?;
+            let sent = gateway.accepted_template(template(&number(n), &[])).await?;
             let mut stream = gateway.stream(after(&sent.cursor)).await?;
             let statuses = stream.until(&sent.message_id, MessageStatus::InDoubt).await?;
             assert_eq!(words(&statuses), ["ACCEPTED", "IN_DOUBT"], "{action:?}");
@@ -65,7 +65,7 @@ on_both_databases! {
             (refuse("Access to this endpoint is not authorized for bots", "401"), NotSupported),
         ].into_iter().enumerate() {
             fake.set_script(gateway.posting(faulty(Fault::always(action)))).unwrap();
-            let sent = gateway.send_template(template(&number(n), &[])).await?;
+            let sent = gateway.accepted_template(template(&number(n), &[])).await?;
             let mut stream = gateway.stream(after(&sent.cursor)).await?;
             let statuses = stream.until(&sent.message_id, MessageStatus::Failed).await?;
             assert_eq!(statuses.last().unwrap().error.as_ref().unwrap().reason(), reason);

@@ -39,7 +39,7 @@ on_both_databases! {
         let mut gateway = TestGateway::start_with(engine, curious()).await?;
         let fake = fake(silent()).await?;
         gateway.cloudhumans_sender("acme", &fake.base_url("cloudhumans")).await?;
-        let sent = gateway.send_template(template(&number(1), &[])).await?;
+        let sent = gateway.accepted_template(template(&number(1), &[])).await?;
         let mut stream = gateway.stream(after(&sent.cursor)).await?;
         stream.until(&sent.message_id, MessageStatus::Sent).await?;
         play(&fake, all("DELIVERED"));
@@ -102,7 +102,7 @@ on_both_databases! {
                 Some(Reply::new(200, json!({ "payload": items }).to_string()))
             }
         });
-        let sent = gateway.send_template(template(&number(1), &[("nome", "Marina")])).await?;
+        let sent = gateway.accepted_template(template(&number(1), &[("nome", "Marina")])).await?;
         let mut stream = gateway.stream(after(&sent.cursor)).await?;
         let statuses = stream.until(&sent.message_id, MessageStatus::Sent).await?;
         assert_eq!(statuses[1].provider_message_id, "");
@@ -122,7 +122,7 @@ on_both_databases! {
         let mut gateway = TestGateway::start_with(engine, curious()).await?;
         let fake = fake(silent()).await?;
         gateway.cloudhumans_sender("acme", &fake.base_url("cloudhumans")).await?;
-        let sent = gateway.send_template(template(&number(1), &[])).await?;
+        let sent = gateway.accepted_template(template(&number(1), &[])).await?;
         gateway.stream(after(&sent.cursor)).await?.until(&sent.message_id, MessageStatus::Sent).await?;
         let database = gateway.stop().await?;
         play(&fake, all("READ"));

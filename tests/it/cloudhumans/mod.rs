@@ -51,7 +51,7 @@ impl TestGateway {
     }
 
     /// Sends a template, and wants an OK.
-    async fn send_template(&mut self, request: proto::SendTemplateRequest) -> Result<proto::SendTemplateResponse> {
+    async fn accepted_template(&mut self, request: proto::SendTemplateRequest) -> Result<proto::SendTemplateResponse> {
         Ok(self.messaging.send_template(request).await?.into_inner())
     }
 }

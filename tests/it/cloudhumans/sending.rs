@@ -50,7 +50,7 @@ on_both_databases! {
         let mut gateway = TestGateway::start(engine).await?;
         let fake = fake(silent()).await?;
         gateway.cloudhumans(&fake, Script::default()).await?;
-        let sent = gateway.send_template(template(PERSON, &[("nome", "Marina")])).await?;
+        let sent = gateway.accepted_template(template(PERSON, &[("nome", "Marina")])).await?;
         let mut stream = gateway.stream(after(&sent.cursor)).await?;
         let statuses = stream.until(&sent.message_id, MessageStatus::Read).await?;
         assert_eq!(words(&statuses), ["ACCEPTED", "SENT", "DELIVERED", "READ"]);
@@ -80,7 +80,7 @@ on_both_databases! {
             buttons: vec![proto::TemplateButton { index: 1, parameter: "2291".into() }],
             ..template(PERSON, &[("nome", "Marina"), ("vencimento", "12/01/2026")])
         };
-        let sent = gateway.send_template(request).await?;
+        let sent = gateway.accepted_template(request).await?;
         let call = cloud.next().await;
         assert_eq!(
             (call.method.as_str(), call.path.as_str()),
@@ -173,7 +173,7 @@ on_both_databases! {
                 assert_eq!((reason.as_str(), metadata["sender"].as_str()), ("OUTSIDE_WINDOW", "acme"));
                 assert!(error.message().contains(words), "{}", error.message());
             }
-            gateway.send_template(template(to, &[])).await?;
+            gateway.accepted_template(template(to, &[])).await?;
         }
         let list = gateway.messaging.list_messages(proto::ListMessagesRequest::default()).await?.into_inner();
         assert_eq!(list.messages.len(), 3, "the templates, and nothing else");

@@ -16,7 +16,7 @@ on_both_databases! {
         let fake = fake(silent()).await?;
         let webhooks = Webhooks { before_answer: true, ..Webhooks::default() };
         gateway.cloudhumans(&fake, Script { webhooks, ..Script::default() }).await?;
-        let sent = gateway.send_template(template(&number(1), &[])).await?;
+        let sent = gateway.accepted_template(template(&number(1), &[])).await?;
         let mut stream = gateway.stream(after(&sent.cursor)).await?;
         let statuses = stream.until(&sent.message_id, MessageStatus::Read).await?;
         assert_eq!(words(&statuses), ["ACCEPTED", "SENT", "DELIVERED", "READ"]);
@@ -54,7 +54,7 @@ on_both_databases! {
         let fake = fake(silent()).await?;
         let late = Fault::always(Action::LateFailure { error_code: 131_026 });
         gateway.cloudhumans(&fake, Script { faults: vec![late], ..Script::default() }).await?;
-        let sent = gateway.send_template(template(&number(1), &[])).await?;
+        let sent = gateway.accepted_template(template(&number(1), &[])).await?;
         let mut stream = gateway.stream(after(&sent.cursor)).await?;
         let statuses = stream.until(&sent.message_id, MessageStatus::Failed).await?;
         assert_eq!(words(&statuses), ["ACCEPTED", "SENT", "FAILED"]);
@@ -68,7 +68,7 @@ on_both_databases! {
         let mut gateway = TestGateway::start(engine).await?;
         let fake = fake(silent()).await?;
         gateway.cloudhumans(&fake, silent()).await?;
-        let sent = gateway.send_template(template(&number(1), &[])).await?;
+        let sent = gateway.accepted_template(template(&number(1), &[])).await?;
         let mut stream = gateway.stream(after(&sent.cursor)).await?;
         stream.until(&sent.message_id, MessageStatus::Sent).await?;
         let id: u64 = fake.rows()[0].provider_message_ids[0].parse()?;
