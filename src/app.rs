@@ -148,6 +148,7 @@ impl App {
             log: log.clone(),
             stop: stop_serving.clone(),
             streams: streams.clone(),
+            admit_limit: config.engine.admit_limit,
             slow_consumer: config.events.slow_consumer,
             wake: engine_wake.clone(),
             shelf: shelf.clone(),
@@ -168,6 +169,7 @@ impl App {
             engine.run(stop).await;
             Ok("engine")
         });
+        let look_up_writer = writer.clone();
         let taking_in = intake::run(store.clone(), writer, senders.clone(), intake_wake, stop_serving.clone());
         parts.spawn(async move {
             taking_in.await;
@@ -184,6 +186,17 @@ impl App {
         parts.spawn(async move {
             fetching.await;
             Ok("media")
+        });
+        let looking_up = engine::look_up::LookUps {
+            store: store.clone(),
+            writer: look_up_writer,
+            senders: senders.clone(),
+            plan: config.engine.look_up_after.clone().into(),
+        };
+        let looking_up = looking_up.run(stop_serving.clone());
+        parts.spawn(async move {
+            looking_up.await;
+            Ok("look-ups")
         });
         let stop = stop_serving.clone();
         parts.spawn(async move {
@@ -329,6 +342,7 @@ fn engine_config(config: &Config) -> engine::Config {
         in_flight: engine.in_flight,
         in_doubt_wait: engine.in_doubt_wait,
         backoff: Backoff { first: engine.retry_first, cap: engine.retry_cap },
+        look_up_first: engine.look_up_after.first().copied(),
     }
 }
 

@@ -11,6 +11,7 @@ mod m20261122_000001_first;
 mod m20261122_000002_templates;
 mod m20261122_000003_media;
 mod m20261122_000005_pace;
+mod m20261122_000006_look_ups;
 mod m20261122_000007_sender_health;
 
 /// All migrations, oldest first.
@@ -25,6 +26,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000002_templates::Migration),
             Box::new(m20261122_000003_media::Migration),
             Box::new(m20261122_000005_pace::Migration),
+            Box::new(m20261122_000006_look_ups::Migration),
             Box::new(m20261122_000007_sender_health::Migration),
         ]
     }

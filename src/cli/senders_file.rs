@@ -295,6 +295,20 @@ mod tests {
     }
 
     #[test]
+    fn a_providers_words_and_flags_are_read_by_the_contract() {
+        let file = "[[sender]]\nsender = 'a'\n[sender.cloudhumans]\nbase_url = 'https://cloudchat.example.test'\n\
+             api_access_token = 'env:ACME_KEY'\naccount_id = '42'\ninbox_id = '58'\nwebhook_secret = 't0ken'\n\
+             webhook_signature = 'required'\nignore_language_code = true\n";
+        let senders = parse(file, &variable).unwrap();
+        let sender: Sender = senders[0].message.transcode_to().unwrap();
+        let Some(sender::Config::Cloudhumans(config)) = sender.config else { panic!("no cloudhumans") };
+        assert_eq!((config.api_access_token.as_str(), config.inbox_id.as_str()), ("s3cr3t", "58"));
+        assert_eq!(config.webhook_signature(), recado::proto::WebhookSignature::Required);
+        assert!(config.ignore_language_code);
+        assert!(problems(&file.replace("required", "sometimes")).contains("OFF, IF_PRESENT, REQUIRED"));
+    }
+
+    #[test]
     fn only_the_secrets_asked_for_are_sent() {
         let senders = parse(FILE, &variable).unwrap();
         let one: Sender = senders[0].with_secrets_of(&["devino.webhook_token".to_owned()]).transcode_to().unwrap();

@@ -131,6 +131,16 @@ impl Config {
                 problems.push(format!("engine.{key} is {}; it must be 1ms or longer", shown(value)));
             }
         }
+        let mut before = Duration::ZERO;
+        for &after in &engine.look_up_after {
+            if after <= before {
+                let (after, before) = (shown(after), shown(before));
+                problems.push(format!(
+                    "engine.look_up_after has {after} behind {before}; each must be longer than the last"
+                ));
+            }
+            before = after;
+        }
         if engine.in_flight == 0 {
             problems.push("engine.in_flight is 0; it must be 1 or more, or nothing is sent".into());
         }

@@ -80,6 +80,12 @@ pub struct Engine {
     /// Longest wait between two retries.
     #[serde(deserialize_with = "duration")]
     pub retry_cap: Duration,
+    /// So long after a hand-over a provider whose webhooks do not tell all is asked what became of the message; rising.
+    #[serde(deserialize_with = "durations")]
+    pub look_up_after: Vec<Duration>,
+    /// Longest time that a provider is asked before a message is accepted.
+    #[serde(deserialize_with = "duration")]
+    pub admit_limit: Duration,
     /// How long calls that run may go on when the process is stopped.
     #[serde(deserialize_with = "duration")]
     pub drain: Duration,
@@ -279,10 +285,17 @@ fn address<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::Error> {
 }
 
 fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    one_duration(&text(from)?)
+}
+
+fn durations<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Duration>, D::Error> {
     let text = text(from)?;
-    humantime::parse_duration(&text).map_err(|error| {
-        D::Error::custom(format!("{text:?} is no duration, such as \"250ms\", \"30s\" or \"15m\": {error}"))
-    })
+    text.split(',').map(str::trim).filter(|part| !part.is_empty() || text.contains(',')).map(one_duration).collect()
+}
+
+fn one_duration<E: serde::de::Error>(text: &str) -> Result<Duration, E> {
+    humantime::parse_duration(text)
+        .map_err(|error| E::custom(format!("{text:?} is no duration, such as \"250ms\", \"30s\" or \"15m\": {error}")))
 }
 
 fn allowed<'de, D: Deserializer<'de>>(from: D) -> Result<AllowList, D::Error> {

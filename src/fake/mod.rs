@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::now_ms;
 
 mod after;
+mod cloudhumans;
 mod control;
 mod devino;
 mod files;
@@ -170,7 +171,7 @@ macro_rules! providers {
     };
 }
 
-providers! { devino }
+providers! { cloudhumans devino }
 
 /// What the handlers share.
 #[derive(Debug)]

@@ -48,6 +48,8 @@ pub struct Services {
     pub stop: CancellationToken,
     /// The open streams, which are waited for.
     pub streams: TaskTracker,
+    /// How long a provider is asked before a message is accepted.
+    pub admit_limit: Duration,
     /// A stream that takes nothing for this long ends.
     pub slow_consumer: Duration,
     /// Wakes the engine for a sender whose state changed.

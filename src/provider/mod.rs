@@ -18,6 +18,7 @@ use crate::error::Violations;
 
 pub mod address;
 pub mod capabilities;
+pub mod cloudhumans;
 pub mod devino;
 pub mod http;
 pub mod lenient;
@@ -195,6 +196,7 @@ macro_rules! adapters {
 adapters! {
     Sandbox(sandbox) is "sandbox" in the contract as Sandbox,
     Devino(devino) is "devino" in the contract as Devino,
+    CloudHumans(cloudhumans) is "cloudhumans" in the contract as Cloudhumans,
 }
 
 /// One message to hand over, in one attempt.
@@ -305,7 +307,7 @@ impl MediaAddress {
 }
 
 /// A message that was handed over, and of which more is to be known.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct HandedOver {
     /// Ours.
     pub message_id: MessageId,
@@ -313,6 +315,8 @@ pub struct HandedOver {
     pub provider_message_id: Option<String>,
     /// Who was written to.
     pub to: PhoneNumber,
+    /// What was said: where no id is known, the words tell which message it is.
+    pub content: Content,
     /// When the last attempt began.
     pub attempt_start_at_ms: Millis,
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sea_orm::sea_query::Value;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, Statement};
 
-use super::{Store, StoreError, pace, rows};
+use super::{Store, StoreError, look_ups, pace, rows};
 use crate::domain::message::Exchange;
 use crate::domain::pace::Rate;
 use crate::domain::progress::Next;
@@ -65,6 +65,8 @@ pub(super) struct Wanted {
     pub token: i64,
     pub lease_ms: Millis,
     pub rate: Rate,
+    /// So long after now the provider is asked what became of them, where it must be asked.
+    pub look_up_ms: Option<Millis>,
 }
 
 /// Takes messages of a sender in hand, as many as are asked for and as its rate lets through.
@@ -151,6 +153,9 @@ async fn take(
             expire_at_ms: row.try_get("", "expire_at_ms")?,
             wait: Duration::ZERO,
         });
+    }
+    if let Some(after) = wanted.look_up_ms {
+        look_ups::schedule(transaction, claims.iter().map(|claim| claim.seq), now + after).await?;
     }
     // RETURNING gives no order.
     claims.sort_by_key(|claim| (claim.request.priority, claim.seq));

@@ -125,6 +125,23 @@ pub(super) async fn find_attempts(
     Ok(found)
 }
 
+/// Notes providers' ids of attempts whose answer brought none, so that [`find_attempts`] finds them.
+pub(super) async fn learn_ids(
+    transaction: &DatabaseTransaction,
+    learnt: Vec<(Match, String)>,
+) -> Result<(), StoreError> {
+    for ((seq, number), id) in learnt {
+        attempts::Entity::update_many()
+            .col_expr(attempts::Column::ProviderMessageId, super::set(id))
+            .filter(attempts::Column::MessageSeq.eq(seq))
+            .filter(attempts::Column::Number.eq(number))
+            .filter(attempts::Column::ProviderMessageId.is_null())
+            .exec(transaction)
+            .await?;
+    }
+    Ok(())
+}
+
 /// What exact repeats of a report are known by, within one message: the provider's id, word and time.
 fn report_key(report: &StatusReport) -> i64 {
     let mut text = report.provider_message_id.clone().unwrap_or_default();

@@ -13,6 +13,7 @@ use super::claims::{Claimed, EndedCall, Wanted};
 use super::intake::Intake;
 use super::journal::NewJournalEntry;
 use super::log::Appended;
+use super::look_ups::{LookUp, LookedUp};
 use super::{Store, StoreError};
 use crate::domain::event::StatusChanged;
 use crate::domain::pace::Rate;
@@ -86,6 +87,7 @@ impl Writer {
 
     /// Takes up to `limit` ready messages of a sender in hand, as its rate lets them through, under a number of the caller's
     /// choice.
+    /// `look_up`: when the provider is first asked what became of them, where it must be asked.
     ///
     /// # Errors
     /// When the store is away. Some messages may be in hand all the same: [`Writer::release`] undoes that.
@@ -96,8 +98,9 @@ impl Writer {
         token: i64,
         lease: Duration,
         rate: Rate,
+        look_up: Option<Duration>,
     ) -> Result<Claimed, StoreError> {
-        let wanted = Wanted { sender, limit, token, lease_ms: millis(lease), rate };
+        let wanted = Wanted { sender, limit, token, lease_ms: millis(lease), rate, look_up_ms: look_up.map(millis) };
         match self.submit(Op::Claim(wanted), None).await? {
             Done::Claimed(claimed) => Ok(claimed),
             other => Err(mismatch(other)),
@@ -190,6 +193,25 @@ impl Writer {
     /// When the store is away.
     pub async fn unpark(&self, provider_ids: Vec<String>) -> Result<(), StoreError> {
         self.submit(Op::Unpark(provider_ids), None).await.map(drop)
+    }
+
+    /// Takes up to `limit` messages that a provider is to be asked after now, by the plan: so long after the hand-over.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn take_look_ups(&self, plan: Arc<[Duration]>, limit: u64) -> Result<Vec<LookUp>, StoreError> {
+        match self.submit(Op::TakeLookUps { plan, limit }, None).await? {
+            Done::LookUps(due) => Ok(due),
+            other => Err(mismatch(other)),
+        }
+    }
+
+    /// Folds what a provider answered, as if its webhooks had said it.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn looked_up(&self, answer: LookedUp) -> Result<(), StoreError> {
+        self.submit(Op::LookedUp(answer), None).await.map(drop)
     }
 
     async fn submit(&self, op: Op, permit: Option<OwnedSemaphorePermit>) -> Result<Done, StoreError> {

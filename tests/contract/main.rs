@@ -69,4 +69,4 @@ macro_rules! contract {
     };
 }
 
-contract! { sandbox devino }
+contract! { sandbox devino cloudhumans }
