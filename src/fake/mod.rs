@@ -20,6 +20,7 @@ use crate::domain::now_ms;
 mod after;
 mod control;
 mod devino;
+mod digivox;
 mod ledger;
 mod post;
 mod script;
@@ -156,7 +157,7 @@ macro_rules! providers {
     };
 }
 
-providers! { devino }
+providers! { devino digivox }
 
 /// What the handlers share.
 #[derive(Debug)]

@@ -20,6 +20,7 @@ pub mod address;
 pub mod capabilities;
 pub mod cards;
 pub mod devino;
+pub mod digivox;
 pub mod http;
 pub mod lenient;
 mod outcome;
@@ -197,6 +198,7 @@ macro_rules! adapters {
 adapters! {
     Sandbox(sandbox) is "sandbox" in the contract as Sandbox,
     Devino(devino) is "devino" in the contract as Devino,
+    Digivox(digivox) is "digivox" in the contract as Digivox,
 }
 
 /// One message to hand over, in one attempt.
