@@ -50,4 +50,4 @@ macro_rules! contract {
     };
 }
 
-contract! { sandbox devino digivox }
+contract! { sandbox devino devino_direct digivox }

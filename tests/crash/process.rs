@@ -193,6 +193,7 @@ pub async fn devino_sender(grpc: SocketAddr, fake: &FakeProvider) -> Result<Stri
         from: "AcmeCare".into(),
         api: proto::DevinoApi::Classic as i32,
         webhook_token: WEBHOOK_TOKEN.into(),
+        ..Default::default()
     };
     let sender = proto::Sender {
         sender: "acme".into(),
