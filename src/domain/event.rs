@@ -316,13 +316,14 @@ impl Payload {
         }
     }
 
-    /// The person that it is about, as filters compare.
-    pub fn peer(&self) -> Option<&str> {
-        match self {
-            Payload::StatusChanged(status) => Some(&status.peer),
-            Payload::IncomingMessage(incoming) => Some(&incoming.peer),
-            Payload::TemplateChanged(_) | Payload::SenderChanged(_) => None,
-        }
+    /// Whether it is about this person: a number in its one form, or a user id.
+    pub fn is_about(&self, peer: &str) -> bool {
+        let (own, contact) = match self {
+            Payload::StatusChanged(status) => (&status.peer, status.contact.as_ref()),
+            Payload::IncomingMessage(incoming) => (&incoming.peer, Some(&incoming.contact)),
+            Payload::TemplateChanged(_) | Payload::SenderChanged(_) => return false,
+        };
+        own == peer || contact.is_some_and(|contact| contact.peers().any(|one| one == peer))
     }
 }
 
@@ -333,7 +334,7 @@ pub struct EventFilter {
     pub senders: Vec<SenderId>,
     /// Of these kinds.
     pub types: Vec<EventType>,
-    /// About these people: digits or user ids.
+    /// About these people: numbers in their one form, or user ids.
     pub peers: Vec<String>,
     /// About these messages.
     pub message_ids: Vec<MessageId>,
@@ -354,7 +355,7 @@ impl EventFilter {
         };
         any(&self.senders, |sender| *sender == event.sender)
             && any(&self.types, |kind| *kind == payload.event_type())
-            && any(&self.peers, |peer| payload.peer() == Some(peer))
+            && any(&self.peers, |peer| payload.is_about(peer))
             && any(&self.message_ids, |id| payload.message_id() == Some(*id))
             && any(&self.labels, |(key, value)| labels.and_then(|l| l.get(key)) == Some(value))
     }

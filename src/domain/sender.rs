@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::pace::Rate;
 use super::{Millis, SenderId};
 
 /// A sender, without its provider's settings: those are the adapter's.
@@ -48,9 +49,12 @@ impl SenderState {
 }
 
 /// How much a sender may do at once; what is not set is the provider's default.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Limits {
+    /// How fast, over all replicas.
+    #[serde(flatten)]
+    pub rate: Rate,
     /// Calls to the provider under way at the same time; each may carry several messages.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub in_flight: Option<u32>,

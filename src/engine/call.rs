@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 
-use super::{News, Parts};
+use super::{News, Parts, Said};
 use crate::domain::message::{DeliveryError, ErrorReason};
+use crate::domain::pace::Rate;
 use crate::domain::progress::Next;
 use crate::domain::{Content, MessageId, SenderId};
 use crate::provider::{Answer, Outgoing, SendError};
@@ -29,12 +30,17 @@ pub(super) async fn hand_over(parts: Arc<Parts>, account: Arc<Account>, claims: 
             Err(next) => ended.push(end(&claim, next, None)),
         }
     }
-    let mut unauthorized = None;
+    let mut said = Said::default();
     if !ready.is_empty() {
+        wait_for_slots(&parts, &account, &ready).await;
         let messages: Vec<Outgoing> = ready.iter().map(|(_, message)| message.clone()).collect();
         let started = Instant::now();
         let answers = send(&parts, &account, &messages).await;
-        unauthorized = Some(answers.iter().any(|answer| is_unauthorized(&answer.outcome)));
+        said.unauthorized = Some(answers.iter().any(|answer| is_unauthorized(&answer.outcome)));
+        if let Some(retry_after) = throttled(&answers) {
+            said.hold = retry_after.map(|wait| wait.min(super::next::RETRY_AFTER_CAP));
+            note_throttled(&parts, &account, said.hold).await;
+        }
         for ((claim, _), answer) in ready.into_iter().zip(answers) {
             log_attempt(&sender, &claim, &answer, started.elapsed());
             let next = super::next::next(answer.outcome, claim.retries, &parts.config.backoff, rand::random());
@@ -42,7 +48,7 @@ pub(super) async fn hand_over(parts: Arc<Parts>, account: Arc<Account>, claims: 
         }
     }
     join_all(ended.into_iter().map(|call| write_down(&parts, call))).await;
-    let _ = parts.wake.0.send(News::Ended { sender, count, unauthorized });
+    let _ = parts.wake.0.send(News::Ended { sender, count, said });
 }
 
 /// The sender was deleted between the claim and the call: nothing was written to anybody.
@@ -50,7 +56,7 @@ pub(super) async fn sender_is_gone(parts: Arc<Parts>, sender: SenderId, claims: 
     let error = DeliveryError::ours(ErrorReason::SenderDeleted, "the sender was deleted", false);
     let ended = claims.iter().map(|claim| write_down(&parts, end(claim, Next::Failed(error.clone()), None)));
     join_all(ended).await;
-    let _ = parts.wake.0.send(News::Ended { sender, count: claims.len(), unauthorized: None });
+    let _ = parts.wake.0.send(News::Ended { sender, count: claims.len(), said: Said::default() });
 }
 
 async fn send(parts: &Parts, account: &Account, messages: &[Outgoing]) -> Vec<Answer> {
@@ -101,6 +107,44 @@ async fn provider_id(parts: &Parts, sender: &SenderId, quoted: Option<MessageId>
             let error = DeliveryError::ours(ErrorReason::ProviderUnavailable, "the store is away", true);
             Err(Next::RetryIn(Duration::from_secs(1), error))
         }
+    }
+}
+
+/// Until the time of the last: together they go no sooner than any of them may.
+async fn wait_for_slots(parts: &Parts, account: &Account, ready: &[(Claim, Outgoing)]) {
+    let Some(per_second) = rate(account).per_second else { return };
+    if let Some(wait) = ready.iter().map(|(claim, _)| claim.wait).max() {
+        tokio::time::sleep(wait).await;
+    }
+    parts.gate.pass(&account.sender.id, ready.len(), per_second).await;
+}
+
+fn rate(account: &Account) -> Rate {
+    account.sender.limits.rate.or(account.provider.capabilities().rate)
+}
+
+/// Whether the provider throttled the sender as a whole, which it says to all messages of a request; and how long it wants
+/// it to wait, when it says so.
+fn throttled(answers: &[Answer]) -> Option<Option<Duration>> {
+    let mut wait = None;
+    for answer in answers {
+        match &answer.outcome {
+            Err(SendError::NotTaken { error, retry_after, .. }) if error.reason == ErrorReason::RateLimited => {
+                wait = wait.max(*retry_after);
+            }
+            _ => return None,
+        }
+    }
+    Some(wait)
+}
+
+/// A sender with a rate goes slower in all replicas; one without is only held for as long as the provider wants.
+async fn note_throttled(parts: &Parts, account: &Account, wait: Option<Duration>) {
+    metrics::counter!("recado_throttled_total").increment(1);
+    if rate(account).per_second.is_some()
+        && let Err(error) = parts.writer.throttled(account.sender.id.clone(), wait).await
+    {
+        tracing::warn!(sender = %account.sender.id, %error, "a throttling could not be noted");
     }
 }
 

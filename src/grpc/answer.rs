@@ -138,7 +138,8 @@ fn contact(contact: &Contact) -> proto::Contact {
         phone_number: contact.phone_number.clone().unwrap_or_default(),
         wa_id: contact.wa_id.clone().unwrap_or_default(),
         user_id: contact.user_id.clone().unwrap_or_default(),
-        ..Default::default()
+        number_variants: contact.number_variants(),
+        username: contact.username.clone().unwrap_or_default(),
     }
 }
 

@@ -8,11 +8,11 @@ use uuid::Uuid;
 
 use super::accept::{self, Accept, Accepted, KeyUsed};
 use super::changes::Changes;
-use super::claims::{self, Claim, EndedCall, Wanted};
+use super::claims::{self, Claimed, EndedCall, Wanted};
 use super::intake::{self, Incoming, Intake, KnownReports, Match, Parked, ProviderId};
 use super::journal::{self, NewJournalEntry};
 use super::log::{self, Appended, NewEvent};
-use super::{Store, StoreError, rows};
+use super::{Store, StoreError, pace, rows};
 use crate::domain::progress::{Next, Step};
 use crate::domain::{MessageId, MessageStatus, Millis, SenderId};
 use crate::provider::{Report, StatusReport};
@@ -31,6 +31,11 @@ pub(super) enum Op {
         until_ms: Millis,
     },
     Ended(EndedCall),
+    /// The provider throttled a sender.
+    Throttled {
+        sender: SenderId,
+        retry_after_ms: Option<Millis>,
+    },
     Timers {
         limit: u64,
         in_doubt_wait: Duration,
@@ -46,7 +51,7 @@ pub(super) enum Op {
 #[derive(Debug, Clone)]
 pub(super) enum Done {
     Accepted(Result<Accepted, Reused>),
-    Claimed(Vec<Claim>),
+    Claimed(Claimed),
     /// How many timers had run out.
     Timers(usize),
     /// Where the message stands; `Err`: it is too late to cancel it. `None`: there is no such message.
@@ -95,6 +100,9 @@ pub(super) async fn write(
     for (op, done) in ops.iter().zip(&mut done) {
         match op {
             Op::Claim(wanted) => *done = Some(Done::Claimed(claims::claim(transaction, wanted, now).await?)),
+            Op::Throttled { sender, retry_after_ms } => {
+                pace::throttled(transaction, sender, *retry_after_ms, now).await?;
+            }
             Op::Renew { held, until_ms } => claims::renew(transaction, held, *until_ms).await?,
             Op::Journal(_) => effects.journalled = true,
             _ => {}

@@ -26,6 +26,7 @@ mod intake;
 mod journal;
 mod log;
 mod messages;
+mod pace;
 mod rows;
 mod senders;
 mod subscriptions;
@@ -33,7 +34,7 @@ mod writer;
 
 pub use accept::{Accept, Accepted};
 pub use api_keys::StoredKey;
-pub use claims::{Claim, EndedCall};
+pub use claims::{Claim, Claimed, EndedCall};
 pub use intake::{Intake, Item, Parsed};
 pub use journal::{JournalEntry, NewJournalEntry};
 pub use log::Appended;

@@ -9,8 +9,10 @@ mod digivox;
 mod events;
 mod gateway;
 mod main_job;
+mod numbers;
 mod once;
 mod order;
+mod pace;
 #[allow(dead_code, reason = "the contract suite uses the rest")]
 mod provider;
 mod refusal;
