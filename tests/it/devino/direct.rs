@@ -153,6 +153,7 @@ on_both_databases! {
         for (request, field) in [
             (text("acme", &number(1), &"é".repeat(1_001)), "text.body"),
             (message(Content::Media(sticker)), "media.kind"),
+            (message(Content::Location(proto::Location { url: "https://maps.example.test".into(), ..Default::default() })), "location.url"),
             (message(question(proto::interactive::Action::UrlButton(page))), "interactive.url_button"),
         ] {
             let error = gateway.messaging.send_message(request).await.unwrap_err();
