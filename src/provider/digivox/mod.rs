@@ -8,6 +8,7 @@ use url::Url;
 use super::capabilities::{Capabilities, InteractiveRule, MediaRule, TemplateRule};
 use super::{Account, Answer, Context, Forged, HttpClient, Outgoing, Provider, Report, Unreadable, Webhook, whatsapp};
 use crate::domain::content::MediaKind;
+use crate::domain::pace::Rate;
 
 pub mod config;
 mod envelope;
@@ -90,6 +91,7 @@ fn capabilities(rich_contents: bool, echoes_message_id: bool) -> Capabilities {
     };
     Capabilities {
         in_flight: wire::IN_FLIGHT,
+        rate: Rate { per_second: Some(wire::PER_SECOND), ..Rate::default() },
         text_max: Some(wire::TEXT_MAX),
         media: vec![
             rule(MediaKind::Image, wire::IMAGE_TYPES, wire::IMAGE_BYTES_MAX, true, false),
