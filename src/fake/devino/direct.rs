@@ -75,10 +75,8 @@ fn inside(notes: &mut Notes, kind: &str, part: &Value) {
             Some(length) if length > TEXT_MAX => notes.note("length.too.long", "text.body"),
             Some(_) => {}
         },
-        "image" | "audio" | "video" | "document" => {
-            if !part.get("link").and_then(Value::as_str).is_some_and(web) {
-                notes.note("invalid", &format!("{kind}.link"));
-            }
+        "image" | "audio" | "video" | "document" if !part.get("link").and_then(Value::as_str).is_some_and(web) => {
+            notes.note("invalid", &format!("{kind}.link"));
         }
         "location" if !part["latitude"].is_number() || !part["longitude"].is_number() => {
             notes.note("invalid", "location")

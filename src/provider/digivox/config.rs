@@ -26,7 +26,7 @@ pub struct Config {
     pub webhook_token: Secret,
     /// Where this deployment differs from what was assumed.
     #[serde(default)]
-    pub differs: Differences,
+    pub differs: Box<Differences>,
 }
 
 /// Makes a struct of texts that are named and filled as in the contract's message, in which empty means: the usual.
@@ -169,7 +169,7 @@ impl Settings for Config {
             whatsapp_id: proto.whatsapp_id.trim().to_owned(),
             whatsapp_from: proto.whatsapp_from.trim().to_owned(),
             webhook_token: proto.webhook_token.into(),
-            differs,
+            differs: Box::new(differs),
         }
     }
 

@@ -102,7 +102,7 @@ fn capabilities(rich_contents: bool, echoes_message_id: bool) -> Capabilities {
         ],
         location: rich_contents,
         contact_cards_max: rich_contents.then_some(wire::CARDS_MAX),
-        interactive: rich_contents.then(|| InteractiveRule { url_button: true, ..whatsapp::INTERACTIVE }),
+        interactive: rich_contents.then_some(InteractiveRule { url_button: true, ..whatsapp::INTERACTIVE }),
         template: Some(TemplateRule { positional: true, named: false, header: true, buttons: true }),
         echoes_message_id,
         ..Capabilities::default()
