@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::sender::SenderHealth;
 use super::template::{Quality, TemplateCategory, TemplateStatus};
 use super::{Contact, DeliveryError, EventId, IncomingContent, MessageId, MessageStatus, Millis, SenderId};
 
@@ -235,6 +236,9 @@ pub struct SenderChanged {
     pub change: SenderChange,
     /// For people.
     pub detail: String,
+    /// Whether it can send, when that is what changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<SenderHealth>,
     /// The quality now, when that is what changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quality: Option<Quality>,
@@ -250,7 +254,14 @@ impl SenderChanged {
     /// What the gateway did or found itself.
     pub fn ours(change: SenderChange, detail: impl Into<String>) -> Self {
         let detail = detail.into();
-        Self { change, detail, quality: None, messaging_limit: String::new(), provider_code: String::new() }
+        Self {
+            change,
+            detail,
+            health: None,
+            quality: None,
+            messaging_limit: String::new(),
+            provider_code: String::new(),
+        }
     }
 }
 

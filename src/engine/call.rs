@@ -5,18 +5,23 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 
+use super::breaker::Heard;
 use super::{News, Parts, Said};
 use crate::domain::message::{DeliveryError, ErrorReason};
 use crate::domain::pace::Rate;
 use crate::domain::progress::Next;
+use crate::domain::sender::SenderHealth;
 use crate::domain::{Content, MessageId, SenderId};
-use crate::provider::{Answer, Outgoing, SendError};
+use crate::provider::{Answer, Outgoing, Receipt, SendError};
 use crate::senders::Account;
 use crate::store::{Claim, EndedCall, StoreError};
 
 /// After how many time limits a hand-over is given up from outside. Adapters keep the limit of each request themselves,
 /// and may need several requests for one hand-over, when a provider finds a batch too large.
 const LIMITS: u32 = 10;
+
+/// A sender that was throttled is tried again after this long at the latest, however long the message itself must wait.
+const HOLD_CAP: Duration = Duration::from_secs(60);
 
 /// Hands over one request's worth of messages and writes down what came of each.
 pub(super) async fn hand_over(parts: Arc<Parts>, account: Arc<Account>, claims: Vec<Claim>) {
@@ -36,14 +41,15 @@ pub(super) async fn hand_over(parts: Arc<Parts>, account: Arc<Account>, claims: 
         let messages: Vec<Outgoing> = ready.iter().map(|(_, message)| message.clone()).collect();
         let started = Instant::now();
         let answers = send(&parts, &account, &messages).await;
-        said.unauthorized = Some(answers.iter().any(|answer| is_unauthorized(&answer.outcome)));
+        said.heard = Some(heard(&answers));
         if let Some(retry_after) = throttled(&answers) {
-            said.hold = retry_after.map(|wait| wait.min(super::next::RETRY_AFTER_CAP));
+            said.hold = retry_after.map(|wait| wait.min(HOLD_CAP));
             note_throttled(&parts, &account, said.hold).await;
         }
         for ((claim, _), answer) in ready.into_iter().zip(answers) {
             log_attempt(&sender, &claim, &answer, started.elapsed());
-            let next = super::next::next(answer.outcome, claim.retries, &parts.config.backoff, rand::random());
+            let outcome = kept_back(answer.outcome);
+            let next = super::next::next(outcome, claim.retries, &parts.config.backoff, rand::random());
             ended.push(end(&claim, next, answer.exchange));
         }
     }
@@ -148,8 +154,37 @@ async fn note_throttled(parts: &Parts, account: &Account, wait: Option<Duration>
     }
 }
 
-fn is_unauthorized(outcome: &Result<crate::provider::Receipt, SendError>) -> bool {
-    matches!(outcome, Err(SendError::Refused(error)) if error.reason == ErrorReason::SenderUnauthorized)
+/// What the answers show about the sender as a whole.
+fn heard(answers: &[Answer]) -> Heard {
+    if let Some(health) = answers.iter().find_map(|answer| refuses_sender(&answer.outcome)) {
+        return Heard::Refused(health);
+    }
+    let failing = |answer: &Answer| match &answer.outcome {
+        Err(SendError::NotTaken { error, .. }) => error.reason == ErrorReason::ProviderUnavailable,
+        Err(SendError::InDoubt { .. }) => true,
+        Ok(_) | Err(SendError::Refused(_)) => false,
+    };
+    if answers.iter().all(failing) { Heard::Failing } else { Heard::Fine }
+}
+
+/// Whether the provider refuses not this message but whoever sends it.
+fn refuses_sender(outcome: &Result<Receipt, SendError>) -> Option<SenderHealth> {
+    let Err(SendError::Refused(error)) = outcome else { return None };
+    match error.reason {
+        ErrorReason::SenderUnauthorized => Some(SenderHealth::CredentialsRefused),
+        ErrorReason::SenderBlocked => Some(SenderHealth::Blocked),
+        _ => None,
+    }
+}
+
+/// A message is not to blame for its sender: it was not taken, and waits within its validity for the sender to be mended.
+fn kept_back(outcome: Result<Receipt, SendError>) -> Result<Receipt, SendError> {
+    match (refuses_sender(&outcome), outcome) {
+        (Some(_), Err(SendError::Refused(error))) => {
+            Err(SendError::not_taken(DeliveryError { retryable: true, ..error }, None))
+        }
+        (_, outcome) => outcome,
+    }
 }
 
 fn end(claim: &Claim, next: Next, exchange: Option<Arc<crate::domain::message::Exchange>>) -> EndedCall {

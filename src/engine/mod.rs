@@ -12,12 +12,12 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::event::SenderChange;
-use crate::domain::sender::SenderState;
+use crate::domain::sender::{SenderHealth, SenderState};
 use crate::domain::{SenderId, now_ms};
 use crate::senders::{Account, Senders};
 use crate::store::{Claim, Claimed, Store, StoreError, Writer};
 
+mod breaker;
 mod call;
 mod gate;
 mod leases;
@@ -25,6 +25,7 @@ pub mod next;
 
 pub use next::Backoff;
 
+use breaker::{Breaker, Heard};
 use gate::Gate;
 use leases::Leases;
 
@@ -85,8 +86,8 @@ enum News {
 /// What a call showed about the sender as a whole.
 #[derive(Debug, Clone, Copy, Default)]
 struct Said {
-    /// Whether the provider refused the credentials; nothing when it was not asked.
-    unauthorized: Option<bool>,
+    /// How the provider took it; nothing when it was not asked.
+    heard: Option<Heard>,
     /// It throttled the sender, and wants it to wait so long.
     hold: Option<Duration>,
 }
@@ -182,8 +183,8 @@ struct Line {
     claiming: bool,
     /// There may be more than the claim on its way brings.
     more: bool,
-    /// The provider refused the credentials the last time.
-    refused: bool,
+    /// Whether its provider takes anything.
+    breaker: Breaker,
     /// Nothing is claimed before: its rate is used up, or its provider wants it to wait.
     held_until: Option<Instant>,
     /// Somebody wakes it then.
@@ -194,6 +195,14 @@ impl Line {
     fn hold(&mut self, wait: Duration) {
         let until = Instant::now() + wait;
         self.held_until = Some(self.held_until.map_or(until, |held| held.max(until)));
+    }
+
+    /// Has the dispatcher look at the sender again, once.
+    fn wake_at(&mut self, at: Instant, wake: &Wake, sender: SenderId) {
+        if self.wake_at != Some(at) {
+            self.wake_at = Some(at);
+            tokio::spawn(wake_later(wake.clone(), sender, at));
+        }
     }
 }
 
@@ -220,12 +229,14 @@ impl Dispatcher {
                 if let Some(hold) = said.hold {
                     line.hold(hold);
                 }
-                if let Some(refused) = said.unauthorized {
-                    let first = refused && !line.refused;
-                    line.refused = refused;
-                    if first {
-                        tokio::spawn(note_refused(self.parts.clone(), sender.clone()));
+                let version = self.parts.senders.get(&sender).map(|account| account.sender.update_at_ms);
+                match (said.heard, version) {
+                    (Some(heard), Some(version)) => {
+                        if let Some(health) = line.breaker.heard(heard, version, Instant::now()) {
+                            tokio::spawn(note_health(self.parts.clone(), sender.clone(), health));
+                        }
                     }
+                    _ => line.breaker.nothing_to_probe(),
                 }
                 self.claim(sender);
                 if let Some(next) = self.waiting.pop_front() {
@@ -253,11 +264,9 @@ impl Dispatcher {
             line.more = true;
             return;
         }
-        if let Some(until) = line.held_until.filter(|until| *until > Instant::now()) {
-            if line.wake_at != Some(until) {
-                line.wake_at = Some(until);
-                tokio::spawn(wake_later(self.parts.wake.clone(), sender, until));
-            }
+        let now = Instant::now();
+        if let Some(until) = line.held_until.filter(|until| *until > now) {
+            line.wake_at(until, &self.parts.wake, sender);
             return;
         }
         let capabilities = account.provider.capabilities();
@@ -272,6 +281,15 @@ impl Dispatcher {
             }
             return;
         }
+        let room = match line.breaker.room(room, account.sender.update_at_ms, now) {
+            Ok(room) => room,
+            Err(until) => {
+                if let Some(until) = until {
+                    line.wake_at(until, &self.parts.wake, sender);
+                }
+                return;
+            }
+        };
         line.claiming = true;
         line.more = false;
         // Taken now, so that two senders cannot both count on the same room; given back when the claim brings less.
@@ -301,6 +319,9 @@ impl Dispatcher {
         self.under_way -= asked - claims.len();
         if let Some(wait) = room_in {
             line.hold(wait);
+        }
+        if claims.is_empty() {
+            line.breaker.nothing_to_probe();
         }
         let again = line.more || claims.len() == asked || room_in.is_some();
         if !claims.is_empty() {
@@ -373,11 +394,13 @@ async fn release(parts: Arc<Parts>, token: i64) {
     }
 }
 
-async fn note_refused(parts: Arc<Parts>, sender: SenderId) {
-    tracing::error!(%sender, "the provider refuses the sender's credentials");
-    let detail = "the provider refuses the credentials; UpdateSender sets new ones";
-    if let Err(error) = parts.store.note_sender(&sender, SenderChange::CredentialsRefused, detail).await {
-        tracing::warn!(%sender, %error, "the event of it could not be written");
+async fn note_health(parts: Arc<Parts>, sender: SenderId, health: SenderHealth) {
+    match health {
+        SenderHealth::Ok => tracing::info!(%sender, "the sender works"),
+        other => tracing::error!(%sender, health = ?other, "the sender cannot send; its messages wait"),
+    }
+    if let Err(error) = parts.writer.health(sender.clone(), health).await {
+        tracing::warn!(%sender, %error, "that could not be written");
     }
 }
 

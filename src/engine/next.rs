@@ -7,7 +7,7 @@ use crate::domain::progress::Next;
 use crate::provider::{Receipt, SendError};
 
 /// A provider's wish to wait is obeyed up to this long; then it is asked again.
-pub const RETRY_AFTER_CAP: Duration = Duration::from_secs(3_600);
+const RETRY_AFTER_CAP: Duration = Duration::from_secs(3_600);
 
 /// How retries are spread: full jitter below a ceiling that doubles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

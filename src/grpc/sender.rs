@@ -6,7 +6,7 @@ use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, ReflectMessage as _};
 
 use crate::domain::pace::Rate;
-use crate::domain::sender::{Limits, SenderState};
+use crate::domain::sender::{Limits, SenderHealth, SenderState};
 use crate::domain::{Millis, PhoneNumber, Sender, SenderId};
 use crate::error::{Error, Reason, Violations};
 use crate::proto;
@@ -25,7 +25,7 @@ const CONTACT_BURST_MAX: i32 = 10_000;
 const CONTACT_INTERVAL_MAX_S: i64 = 86_400;
 
 /// A sender for an answer: without secrets.
-pub(super) fn answer_sender(account: &Account) -> proto::Sender {
+pub(super) fn answer_sender(account: &Account, health: Option<SenderHealth>) -> proto::Sender {
     let sender = &account.sender;
     let state = match sender.state {
         SenderState::Active => proto::SenderState::Active,
@@ -42,6 +42,7 @@ pub(super) fn answer_sender(account: &Account) -> proto::Sender {
         provider: sender.provider.to_owned(),
         create_time: Some(answer::timestamp(sender.create_at_ms)),
         update_time: Some(answer::timestamp(sender.update_at_ms)),
+        health: health.map_or(0, |health| health as i32),
         stored_secrets: account.settings.stored_secrets(),
         config: Some(account.settings.to_proto(Secrets::Hidden)),
         ..Default::default()

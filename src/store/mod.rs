@@ -22,6 +22,7 @@ mod batch;
 mod changes;
 mod claims;
 mod entity;
+mod health;
 mod intake;
 mod journal;
 mod log;

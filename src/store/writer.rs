@@ -16,6 +16,7 @@ use super::log::Appended;
 use super::{Store, StoreError};
 use crate::domain::event::StatusChanged;
 use crate::domain::pace::Rate;
+use crate::domain::sender::SenderHealth;
 use crate::domain::{MessageId, MessageStatus, Millis, Payload, SenderId, now_ms};
 use crate::error::Error;
 
@@ -125,6 +126,14 @@ impl Writer {
     pub async fn throttled(&self, sender: SenderId, retry_after: Option<Duration>) -> Result<(), StoreError> {
         let retry_after_ms = retry_after.map(millis);
         self.submit(Op::Throttled { sender, retry_after_ms }, None).await.map(drop)
+    }
+
+    /// Notes how a sender stands; of two replicas that find the same, one tells.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn health(&self, sender: SenderId, health: SenderHealth) -> Result<(), StoreError> {
+        self.submit(Op::Health { sender, health }, None).await.map(drop)
     }
 
     /// Writes down how a call ended.

@@ -3,6 +3,7 @@
 
 mod access;
 mod bad_input;
+mod breaker;
 mod database;
 mod devino;
 mod digivox;
