@@ -96,11 +96,41 @@ pub enum Error {
         /// When to come back.
         retry_after: Duration,
     },
+    /// A person's file is still being fetched.
+    #[error("the file is still being fetched: {detail}")]
+    MediaNotReady {
+        /// Why it is not there yet.
+        detail: String,
+        /// When to come back.
+        retry_after: Duration,
+    },
+    /// The gateway stops in the middle of an answer.
+    #[error("the gateway stops in the middle of this answer; ask again")]
+    GoingAway {
+        /// When to come back.
+        retry_after: Duration,
+    },
     /// The database is away.
     #[error("the store is away; it is not known to hold this request")]
     Unavailable {
         /// When to come back.
         retry_after: Duration,
+    },
+    /// The provider was asked on the caller's behalf, and did not answer or refused.
+    #[error("{message}")]
+    ProviderUnavailable {
+        /// For people: what it said instead.
+        message: String,
+        /// When to come back.
+        retry_after: Duration,
+    },
+    /// A part of the contract that the sender's provider has nothing for.
+    #[error("provider {provider} {lacks}")]
+    NotAtProvider {
+        /// Its name.
+        provider: &'static str,
+        /// What it does not do: `publishes no templates`.
+        lacks: &'static str,
     },
     /// A part of the contract that this version does not carry out.
     #[error("{0} is part of the contract but not carried out by this version")]
@@ -183,6 +213,11 @@ impl Violations {
             };
             self.0.push(violation);
         }
+    }
+
+    /// The violations so far.
+    pub fn iter(&self) -> impl Iterator<Item = &Violation> {
+        self.0.iter()
     }
 
     /// Whether nothing is wrong.

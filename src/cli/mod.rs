@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 mod client;
 mod config;
+mod download;
 mod event_line;
 mod events;
 mod fake_provider;
@@ -17,6 +18,7 @@ mod senders;
 mod senders_file;
 mod senders_plan;
 mod serve;
+mod templates;
 
 /// The gateway through which a company's services talk to people on WhatsApp.
 #[derive(Debug, Parser)]
@@ -45,8 +47,13 @@ enum Command {
     Keys(keys::Command),
     /// Sends one message: text, a template or a file.
     Send(send::Args),
+    /// Lists the templates that a sender's provider has, or reads them from it.
+    #[command(subcommand)]
+    Templates(templates::Command),
     /// Shows the event log: statuses, incoming messages, template and sender changes.
     Events(events::Args),
+    /// Fetches a file that a person sent from the gateway.
+    Download(download::Args),
     /// Runs the scripted provider of the tests, as a server of its own.
     FakeProvider(fake_provider::Args),
 }
@@ -62,7 +69,9 @@ pub async fn main() -> ExitCode {
         Command::Senders(command) => senders::run(command).await,
         Command::Keys(command) => keys::run(command).await,
         Command::Send(args) => send::run(args).await,
+        Command::Templates(command) => templates::run(command).await,
         Command::Events(args) => events::run(args).await,
+        Command::Download(args) => download::run(args).await,
         Command::FakeProvider(args) => fake_provider::run(args).await,
     };
     match ended {
@@ -105,9 +114,13 @@ mod tests {
             "recado send --to +5511999990000 --text hi",
             "recado send --to +5511999990000 --template welcome --param 1=Ana --param 2=x=y --language pt_BR --json",
             "recado send --to +5511999990000 --media-url https://x/y.jpg --kind image --sender acme --key k1",
+            "recado templates list --sender acme --language pt_BR --json",
+            "recado templates refresh",
             "recado events --after abc --json",
             "recado events --from-beginning --follow --sender acme",
             "recado events --subscription crm --follow --ack",
+            "recado download 0190 -o pipe.jpg --wait",
+            "recado download 0190 --output=-",
             "recado fake-provider --addr 127.0.0.1:0",
         ] {
             parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
@@ -125,6 +138,8 @@ mod tests {
             "recado send --to 1 --media-url https://x/y.jpg",
             "recado events --after a --from-beginning",
             "recado events --ack",
+            "recado download 0190",
+            "recado download -o pipe.jpg",
             "recado keys create --name x",
             "recado keys create --name x --scope all",
             "recado senders apply",

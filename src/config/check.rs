@@ -14,6 +14,8 @@ use super::{Config, ConfigError};
 const SMALLEST_RING: usize = 16;
 /// Larger rings fill the memory: an event takes about a kilobyte.
 const LARGEST_RING: usize = 1_000_000;
+/// Providers count how often they are asked.
+const SHORTEST_REFRESH: Duration = Duration::from_secs(10);
 
 impl Config {
     /// Checks what must fit together.
@@ -25,6 +27,7 @@ impl Config {
         self.check_addresses(&mut problems);
         self.check_secrets(&mut problems);
         self.check_engine(&mut problems);
+        self.check_media(&mut problems);
         let mut wrong = |yes: bool, problem: &dyn Display| {
             if yes {
                 problems.push(problem.to_string());
@@ -34,6 +37,12 @@ impl Config {
         let fits = (SMALLEST_RING..=LARGEST_RING).contains(&ring);
         wrong(!fits, &format_args!("events.ring is {ring}; it must be {SMALLEST_RING} to {LARGEST_RING}"));
         wrong(self.events.slow_consumer.is_zero(), &"events.slow_consumer is 0; it must be longer");
+        let interval = self.templates.refresh_interval;
+        let shown = humantime::format_duration(interval);
+        wrong(
+            interval < SHORTEST_REFRESH,
+            &format_args!("templates.refresh_interval is {shown}; it must be 10s or longer, or providers throttle"),
+        );
         wrong(self.webhook.body_limit == 0, &"webhook.body_limit is 0; it must be larger, or every webhook is refused");
         if let Err(error) = crate::telemetry::filter(&self.log) {
             wrong(true, &format_args!("log.level: {error}"));
@@ -124,6 +133,29 @@ impl Config {
         }
         if engine.in_flight == 0 {
             problems.push("engine.in_flight is 0; it must be 1 or more, or nothing is sent".into());
+        }
+    }
+
+    fn check_media(&self, problems: &mut Vec<String>) {
+        let media = &self.media;
+        for (key, is_none) in [
+            ("bytes_max", media.bytes_max == 0),
+            ("in_flight", media.in_flight == 0),
+            ("fetch_limit", media.fetch_limit.is_zero()),
+            ("idle_limit", media.idle_limit.is_zero()),
+        ] {
+            if is_none {
+                problems.push(format!("media.{key} is 0; it must be larger, or no file is fetched"));
+            }
+        }
+        if media.retry_first < Duration::from_millis(1) || media.retry_cap < media.retry_first {
+            let shown = |duration: Duration| humantime::format_duration(duration).to_string();
+            problems.push(format!(
+                "media.retry_first is {} and media.retry_cap is {}; the first must be 1ms or longer, and the longest wait \
+                 not shorter than it",
+                shown(media.retry_first),
+                shown(media.retry_cap)
+            ));
         }
     }
 }

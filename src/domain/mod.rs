@@ -1,10 +1,12 @@
 //! The rules, as plain values and pure functions. Nothing here waits, stores or speaks to anybody.
 
+pub mod catalogue;
 pub mod contact;
 pub mod content;
 pub mod cursor;
 pub mod event;
 pub mod ids;
+pub mod media;
 pub mod message;
 pub mod pace;
 pub mod phone;
@@ -17,7 +19,7 @@ pub use contact::Contact;
 pub use content::{Content, IncomingContent};
 pub use cursor::Cursor;
 pub use event::{Event, EventFilter, Payload};
-pub use ids::{EventId, MessageId, SenderId};
+pub use ids::{EventId, MediaId, MessageId, SenderId};
 pub use message::{DeliveryError, ErrorReason, NewMessage};
 pub use phone::PhoneNumber;
 pub use sender::Sender;

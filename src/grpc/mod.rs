@@ -7,7 +7,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::Access;
+use crate::catalogue::Catalogues;
 use crate::events::Log;
+use crate::media::Shelf;
 use crate::senders::Senders;
 use crate::store::{Appended, Store, Writer};
 
@@ -15,6 +17,7 @@ pub mod admin;
 mod answer;
 pub mod auth;
 mod convert;
+mod download;
 pub mod events;
 mod follow;
 pub mod messaging;
@@ -35,6 +38,8 @@ pub struct Services {
     pub writer: Writer,
     /// Senders and their adapters.
     pub senders: Arc<Senders>,
+    /// Copies of templates.
+    pub catalogues: Arc<Catalogues>,
     /// Keys.
     pub access: Arc<Access>,
     /// The event log.
@@ -47,6 +52,8 @@ pub struct Services {
     pub slow_consumer: Duration,
     /// Wakes the engine for a sender whose state changed.
     pub wake: crate::engine::Wake,
+    /// The files that people sent.
+    pub shelf: Shelf,
 }
 
 impl Services {

@@ -9,11 +9,11 @@ use uuid::Uuid;
 use super::changes::Changes;
 use super::entity::{attempts, events, incoming_messages, journal, messages, parked_reports};
 use super::log::NewEvent;
-use super::{Store, StoreError, rows};
-use crate::domain::event::{IncomingMessage, ReplyTo, SenderChanged, TemplateChanged};
+use super::{Store, StoreError, media, rows};
+use crate::domain::event::{IncomingMessage, ReplyTo};
 use crate::domain::progress::Note;
-use crate::domain::{IncomingContent, MessageId, Millis, Payload, SenderId};
-use crate::provider::{IncomingReport, Product, Report, SenderReport, StatusReport, TemplateReport};
+use crate::domain::{IncomingContent, MediaId, MessageId, Millis, Payload, SenderId};
+use crate::provider::{IncomingReport, Product, Report, StatusReport};
 
 /// Free text may be answered this long after a person wrote.
 const WINDOW_MS: Millis = 24 * 3_600_000;
@@ -132,6 +132,11 @@ fn report_key(report: &StatusReport) -> i64 {
     text.push_str(&report.provider_status);
     text.push('\n');
     text.push_str(&report.occur_at_ms.map(|at| at.to_string()).unwrap_or_default());
+    digest(&text)
+}
+
+/// A number that stands for a text.
+pub(super) fn digest(text: &str) -> i64 {
     let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
     let mut eight = [0; 8];
     eight.copy_from_slice(&digest.as_ref()[..8]);
@@ -288,14 +293,15 @@ impl<'a> Incoming<'a> {
     }
 }
 
-/// Records people's messages that are new; gives their events. A unique key stops copies, never a cache (I1).
+/// Records people's messages that are new, and their files as still to be fetched; gives the events. A unique key stops copies, never a cache (I1).
 pub(super) async fn record_incoming(
     transaction: &DatabaseTransaction,
     incoming: Vec<Incoming<'_>>,
+    now: Millis,
 ) -> Result<Vec<NewEvent>, StoreError> {
     let mut known = known_incoming(transaction, incoming.iter().map(|one| one.dedupe_key.clone()).collect()).await?;
     let quoted = quoted_messages(transaction, &incoming).await?;
-    let (mut models, mut events) = (Vec::new(), Vec::new());
+    let (mut models, mut files, mut events) = (Vec::new(), Vec::new(), Vec::new());
     for Incoming { intake, sender, report, dedupe_key } in incoming {
         if !known.insert((sender.to_string(), dedupe_key.clone())) {
             metrics::counter!("recado_incoming_repeated_total").increment(1);
@@ -315,8 +321,17 @@ pub(super) async fn record_incoming(
         if let IncomingContent::Reaction(reaction) = &mut content {
             reaction.message_id = ours(&reaction.provider_message_id);
         }
+        let media_id = match &content {
+            IncomingContent::Media(file) => {
+                let media_id = MediaId::generate();
+                files.push(media::new(media_id, sender, id, file, now)?);
+                Some(media_id)
+            }
+            _ => None,
+        };
         let message = IncomingMessage {
             message_id: id,
+            media_id,
             provider_message_id: report.provider_message_id.clone(),
             contact: report.contact.clone(),
             peer,
@@ -338,6 +353,7 @@ pub(super) async fn record_incoming(
         });
     }
     rows::insert(transaction, models).await?;
+    rows::insert(transaction, files).await?;
     Ok(events)
 }
 
@@ -349,51 +365,6 @@ fn reply_to(report: &IncomingReport, ours: impl Fn(&str) -> Option<MessageId>) -
         let message_id = message.as_deref().and_then(ours);
         ReplyTo { provider_message_id: message.unwrap_or_default(), message_id, catalog_id, product_id }
     })
-}
-
-/// What the provider changed about templates and senders.
-pub(super) fn changes(intake: &Intake) -> impl Iterator<Item = NewEvent> {
-    intake.parsed.reports.iter().filter_map(|item| {
-        let (payload, occur_at_ms) = match &item.report {
-            Report::Template(report) => (Payload::TemplateChanged(template_changed(report)), report.occur_at_ms),
-            Report::Sender(report) => (Payload::SenderChanged(sender_changed(report)), report.occur_at_ms),
-            Report::Status(_) | Report::Incoming(_) | Report::Nothing => return None,
-        };
-        Some(NewEvent {
-            sender: item.sender.clone(),
-            payload,
-            json: None,
-            occur_at_ms,
-            receive_at_ms: intake.receive_at_ms,
-            report_key: None,
-        })
-    })
-}
-
-fn template_changed(report: &TemplateReport) -> TemplateChanged {
-    TemplateChanged {
-        template: report.template.clone(),
-        template_id: report.template_id.clone(),
-        language_code: report.language_code.clone(),
-        status: report.status,
-        previous_status: None,
-        category: report.category,
-        previous_category: report.previous_category,
-        quality: report.quality,
-        previous_quality: report.previous_quality,
-        reason: report.reason.clone(),
-    }
-}
-
-fn sender_changed(report: &SenderReport) -> SenderChanged {
-    SenderChanged {
-        change: report.change,
-        detail: report.detail.clone(),
-        health: None,
-        quality: report.quality,
-        messaging_limit: report.messaging_limit.clone(),
-        provider_code: report.provider_code.clone(),
-    }
 }
 
 async fn known_incoming(

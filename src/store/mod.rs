@@ -26,11 +26,14 @@ mod health;
 mod intake;
 mod journal;
 mod log;
+mod media;
 mod messages;
+mod notices;
 mod pace;
 mod rows;
 mod senders;
 mod subscriptions;
+mod templates;
 mod writer;
 
 pub use accept::{Accept, Accepted};
@@ -39,9 +42,11 @@ pub use claims::{Claim, Claimed, EndedCall};
 pub use intake::{Intake, Item, Parsed};
 pub use journal::{JournalEntry, NewJournalEntry};
 pub use log::Appended;
+pub use media::{MediaClaim, MediaOutcome};
 pub use messages::{Found, MessageFilter};
 pub use senders::StoredSender;
 pub use subscriptions::{Hold, StoredSubscription};
+pub use templates::{CatalogueState, Saved};
 pub use writer::{Listener, Writer};
 
 /// How long a lone statement may wait for a connection before the store counts as away.

@@ -16,14 +16,15 @@ use crate::gateway::{EventStream, Setup, TestGateway, held, keyed, text, until};
 use crate::on_both_databases;
 use crate::refusal::{refusal, refused};
 
-const ADMIN: &str = "admin-key-0f0e0d0c0b0a09080706050403020100";
+pub const ADMIN: &str = "admin-key-0f0e0d0c0b0a09080706050403020100";
 
-fn guarded() -> Setup {
+/// Every call needs a key.
+pub fn guarded() -> Setup {
     Setup::default().with("admin_key", ADMIN)
 }
 
 /// Makes a key; answers it and its secret.
-async fn make_key(
+pub async fn make_key(
     gateway: &mut TestGateway,
     scopes: &[ApiKeyScope],
     senders: &[&str],
@@ -183,6 +184,15 @@ on_both_databases! {
         let filter = Some(proto::EventFilter { senders, ..Default::default() });
         let request = keyed(proto::StreamEventsRequest { filter, ..Default::default() }, &key);
         not_found(gateway.events.stream_events(request).await.map(drop), "SENDER_NOT_FOUND");
+
+        let list = |sender: &str| keyed(proto::ListTemplatesRequest { sender: sender.into(), ..Default::default() }, &key);
+        gateway.templates.list_templates(list("mine")).await?;
+        not_found(gateway.templates.list_templates(list("theirs")).await.map(drop), "SENDER_NOT_FOUND");
+        let (sender, template) = ("theirs".to_owned(), "opening_hours".to_owned());
+        let get = proto::GetTemplateRequest { sender: sender.clone(), template, ..Default::default() };
+        not_found(gateway.templates.get_template(keyed(get, &key)).await.map(drop), "SENDER_NOT_FOUND");
+        let refresh = keyed(proto::RefreshTemplatesRequest { sender }, &key);
+        not_found(gateway.templates.refresh_templates(refresh).await.map(drop), "SENDER_NOT_FOUND");
 
         let get = |sender: &str| keyed(proto::GetSenderRequest { sender: sender.into() }, &key);
         gateway.admin.get_sender(get("mine")).await?;
@@ -479,7 +489,10 @@ async fn all_bytes(engine: Engine, database: &TestDatabase) -> Result<Vec<u8>> {
     match engine {
         Engine::Sqlite => {
             for entry in std::fs::read_dir(database.folder())? {
-                bytes.extend(std::fs::read(entry?.path())?);
+                let path = entry?.path();
+                if path.is_file() {
+                    bytes.extend(std::fs::read(path)?);
+                }
             }
         }
         Engine::Postgres => {

@@ -11,6 +11,7 @@ use recado::proto::admin_service_client::AdminServiceClient;
 use recado::proto::event_service_client::EventServiceClient;
 use recado::proto::messaging_service_client::MessagingServiceClient;
 use recado::proto::stream_events_response::Item;
+use recado::proto::template_service_client::TemplateServiceClient;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
@@ -37,6 +38,9 @@ impl Setup {
             .with("grpc_addr", "127.0.0.1:0")
             .with("http_addr", "127.0.0.1:0")
             .with("database_url", database.url.clone())
+            .with("media.store", database.folder().join("media").display().to_string())
+            .with("guard.allow", "127.0.0.1")
+            .with("media.retry_first", "20ms")
             .with("master_key", "7f".repeat(32));
         let flags = self.settings.into_iter().fold(flags, |flags, (key, value)| flags.with(key, value));
         Ok(Config::load(&flags)?)
@@ -47,6 +51,7 @@ impl Setup {
 pub struct TestGateway {
     pub messaging: MessagingServiceClient<Channel>,
     pub events: EventServiceClient<Channel>,
+    pub templates: TemplateServiceClient<Channel>,
     pub admin: AdminServiceClient<Channel>,
     pub channel: Channel,
     pub http: String,
@@ -78,6 +83,7 @@ impl TestGateway {
         Ok(Self {
             messaging: MessagingServiceClient::new(channel.clone()),
             events: EventServiceClient::new(channel.clone()),
+            templates: TemplateServiceClient::new(channel.clone()),
             admin: AdminServiceClient::new(channel.clone()),
             channel,
             grpc,

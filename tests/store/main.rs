@@ -7,6 +7,8 @@ mod database;
 mod accepts;
 mod claims;
 mod intakes;
+mod media;
+mod templates;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
