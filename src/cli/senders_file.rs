@@ -309,6 +309,21 @@ mod tests {
     }
 
     #[test]
+    fn settings_that_say_none_by_being_empty_are_told_from_those_left_out() {
+        let file = "[[sender]]\nsender = 'a'\n[sender.digivox]\nwhatsapp_id = 'c'\napi_prefix = ''\nrich_contents = true\n\
+                    status_words = 'concluido=DELIVERED'\n[[sender]]\nsender = 'b'\n[sender.devino]\napi = 'direct'\n\
+                    direct_text_max = 4096\ndirect_unwrapped = true\n";
+        let senders = parse(file, &variable).unwrap();
+        let message = |n: usize| senders[n].message.transcode_to::<Sender>().unwrap().config;
+        let Some(sender::Config::Digivox(digivox)) = message(0) else { panic!("no digivox") };
+        assert_eq!((digivox.api_prefix.as_deref(), digivox.message_id_field), (Some(""), None));
+        assert_eq!((digivox.status_words.as_str(), digivox.rich_contents), ("concluido=DELIVERED", true));
+        assert!(senders[0].leaves.iter().any(|leaf| leaf.path == "digivox.api_prefix"));
+        let Some(sender::Config::Devino(devino)) = message(1) else { panic!("no devino") };
+        assert_eq!((devino.api(), devino.direct_text_max, devino.direct_unwrapped), (DevinoApi::Direct, 4_096, true));
+    }
+
+    #[test]
     fn only_the_secrets_asked_for_are_sent() {
         let senders = parse(FILE, &variable).unwrap();
         let one: Sender = senders[0].with_secrets_of(&["devino.webhook_token".to_owned()]).transcode_to().unwrap();

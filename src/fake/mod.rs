@@ -21,6 +21,7 @@ mod after;
 mod cloudhumans;
 mod control;
 mod devino;
+mod digivox;
 mod files;
 mod ledger;
 mod post;
@@ -171,7 +172,7 @@ macro_rules! providers {
     };
 }
 
-providers! { cloudhumans devino }
+providers! { cloudhumans devino digivox }
 
 /// What the handlers share.
 #[derive(Debug)]

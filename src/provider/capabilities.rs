@@ -23,6 +23,8 @@ pub struct Capabilities {
     pub media: Vec<MediaRule>,
     /// Whether places are carried.
     pub location: bool,
+    /// Whether the page about a place is carried with it.
+    pub location_url: bool,
     /// Cards in one message; `None`: none.
     pub contact_cards_max: Option<usize>,
     /// Buttons and lists; `None`: none.
@@ -63,6 +65,7 @@ impl Default for Capabilities {
             text_max: None,
             media: Vec::new(),
             location: false,
+            location_url: false,
             contact_cards_max: None,
             interactive: None,
             reaction: false,
@@ -141,7 +144,7 @@ impl Capabilities {
         match content {
             Content::Text(text) => check.text(text),
             Content::Media(media) => check.media("media", media),
-            Content::Location(location) => check.location(location),
+            Content::Location(location) => check.location("location", location),
             Content::ContactCards(cards) => check.contact_cards(cards),
             Content::Interactive(interactive) => check.interactive(interactive),
             Content::Reaction(_) if !self.reaction => check.unsupported("reaction", "no reactions"),
@@ -237,9 +240,18 @@ impl Check<'_> {
         );
     }
 
-    fn location(&mut self, _location: &Location) {
+    fn location(&mut self, path: &str, location: &Location) {
         if !self.capabilities.location {
-            self.unsupported("location", "no locations");
+            self.unsupported(path, "no locations");
+        } else {
+            self.page(path, location);
+        }
+    }
+
+    /// Also of a place in a template's header, which a provider may carry that carries none by itself.
+    fn page(&mut self, path: &str, location: &Location) {
+        if !location.url.is_empty() && !self.capabilities.location_url {
+            self.unsupported(&format!("{path}.url"), "no pages about places");
         }
     }
 
@@ -330,7 +342,8 @@ impl Check<'_> {
                 self.unsupported("header.location", "no places in template headers");
             }
             (Some(TemplateHeader::Media(media)), None) => self.media("header.media", media),
-            (Some(TemplateHeader::Text(_) | TemplateHeader::Location(_)), None) => {}
+            (Some(TemplateHeader::Location(place)), None) => self.page("header.location", place),
+            (Some(TemplateHeader::Text(_)), None) => {}
         }
         if !template.buttons.is_empty() && !rule.buttons {
             self.unsupported("buttons", "no template buttons");

@@ -34,7 +34,7 @@ pub struct Call<'a> {
     /// Address, with query.
     pub url: url::Url,
     /// Headers beside `content-type`.
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Vec<(&'a str, String)>,
     /// The body.
     pub body: Body,
     /// What must not appear in the trace: credentials, and what people may not read there.
@@ -84,7 +84,7 @@ pub struct Called {
 }
 
 /// An answer, read whole.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct HttpAnswer {
     /// HTTP status.
     pub status: StatusCode,

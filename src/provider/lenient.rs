@@ -1,10 +1,30 @@
 //! Reading providers' JSON: numbers where texts are usual and the other way round, `null` where nothing is meant.
 
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+
+/// The items of a webhook as they came, each of them valid JSON: those of an array, or a single one.
+///
+/// # Errors
+/// Why it is no JSON, in words that quote nothing of it.
+pub fn items(body: &[u8]) -> Result<Vec<&RawValue>, String> {
+    // serde_json's own words would quote nothing but positions and expectations, so they may be shown.
+    let not_json = |error: serde_json::Error| format!("not JSON: {error}");
+    let whole: &RawValue = serde_json::from_slice(body).map_err(not_json)?;
+    match whole.get().starts_with('[') {
+        true => serde_json::from_str(whole.get()).map_err(not_json),
+        false => Ok(vec![whole]),
+    }
+}
 
 /// A text, or a number where a text is usual; nothing when absent, null, empty or of any other type.
 pub fn text(object: &Map<String, Value>, member: &str) -> Option<String> {
-    match object.get(member)? {
+    text_of(object.get(member)?)
+}
+
+/// The same of a value.
+pub fn text_of(value: &Value) -> Option<String> {
+    match value {
         Value::String(text) if !text.is_empty() => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
         _ => None,

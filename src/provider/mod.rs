@@ -18,14 +18,17 @@ use crate::error::Violations;
 
 pub mod address;
 pub mod capabilities;
+pub mod cards;
 pub mod cloudhumans;
 pub mod devino;
+pub mod digivox;
 pub mod http;
 pub mod lenient;
 mod outcome;
 mod report;
 pub mod sandbox;
 mod secret;
+pub mod whatsapp;
 
 pub use capabilities::Capabilities;
 pub use http::HttpClient;
@@ -196,6 +199,7 @@ macro_rules! adapters {
 adapters! {
     Sandbox(sandbox) is "sandbox" in the contract as Sandbox,
     Devino(devino) is "devino" in the contract as Devino,
+    Digivox(digivox) is "digivox" in the contract as Digivox,
     CloudHumans(cloudhumans) is "cloudhumans" in the contract as Cloudhumans,
 }
 

@@ -27,7 +27,7 @@ pub fn render(adapters: &[(&str, Capabilities)]) -> String {
     for kind in MEDIA {
         row(&title(kind.as_str()), &|c| c.media_rule(kind).map_or_else(none, media));
     }
-    row("Location", &|c| yes(c.location));
+    row("Location", &|c| if c.location && c.location_url { "yes, with a page".into() } else { yes(c.location) });
     row("Contact cards", &|c| most(c.contact_cards_max));
     row("Interactive", &|c| c.interactive.as_ref().map_or_else(none, interactive));
     row("Reaction", &|c| yes(c.reaction));

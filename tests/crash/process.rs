@@ -196,6 +196,7 @@ pub async fn devino_sender(grpc: SocketAddr, id: &str, fake: &FakeProvider) -> R
         from: "AcmeCare".into(),
         api: proto::DevinoApi::Classic as i32,
         webhook_token: WEBHOOK_TOKEN.into(),
+        ..Default::default()
     };
     let sender =
         proto::Sender { sender: id.into(), config: Some(proto::sender::Config::Devino(config)), ..Default::default() };

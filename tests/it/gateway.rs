@@ -112,6 +112,7 @@ impl TestGateway {
                 from: "AcmeCare".into(),
                 api: proto::DevinoApi::Classic as i32,
                 webhook_token: "test-token-0123456789".into(),
+                ..Default::default()
             })),
             ..Default::default()
         };

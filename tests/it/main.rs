@@ -7,6 +7,7 @@ mod breaker;
 mod cloudhumans;
 mod database;
 mod devino;
+mod digivox;
 mod events;
 mod gateway;
 mod main_job;

@@ -1,30 +1,58 @@
-//! Address-book entries that people send: documented as texts, described as objects, so all forms are taken.
+//! Address-book entries that people send. Providers name the members alike but spell them each in their own way; one
+//! documents objects as texts, so all forms are taken.
 
 use serde_json::{Map, Value};
 
 use crate::domain::content::{CardAddress, CardEmail, CardName, CardOrganization, CardPhone, CardUrl, ContactCard};
 use crate::provider::lenient::text;
 
-/// Reads `whatsAppContacts`: an array, one object, or a text (JSON in a text, or a name).
-pub(super) fn read(value: &Value) -> Vec<ContactCard> {
+/// Names of the members that are not spelt alike everywhere. `phones`, `emails`, `addresses`, `urls`, `birthday` and what
+/// is one word inside them are.
+#[derive(Debug, Clone, Copy)]
+pub struct Spelling {
+    /// Object or text: who it is.
+    pub name: &'static str,
+    /// In the name: the whole of it.
+    pub formatted_name: &'static str,
+    /// In the name.
+    pub first_name: &'static str,
+    /// In the name.
+    pub last_name: &'static str,
+    /// In the name.
+    pub middle_name: &'static str,
+    /// In the name.
+    pub prefix: &'static str,
+    /// In the name.
+    pub suffix: &'static str,
+    /// Object or text: where the person works.
+    pub organization: &'static str,
+    /// In a phone: its WhatsApp id.
+    pub wa_id: &'static str,
+    /// In an address: two letters.
+    pub country_code: &'static str,
+}
+
+/// Reads cards: an array, one object, or a text (JSON in a text, or a name).
+pub fn read(value: &Value, spelling: &Spelling) -> Vec<ContactCard> {
+    let all = |list: &[Value]| list.iter().filter_map(|value| card(value, spelling)).collect();
     match value {
-        Value::Array(list) => list.iter().filter_map(card).collect(),
+        Value::Array(list) => all(list),
         Value::String(text) => match serde_json::from_str::<Value>(text) {
-            Ok(Value::Array(list)) => list.iter().filter_map(card).collect(),
-            Ok(value @ Value::Object(_)) => card(&value).into_iter().collect(),
-            _ => card(value).into_iter().collect(),
+            Ok(Value::Array(list)) => all(&list),
+            Ok(value @ Value::Object(_)) => card(&value, spelling).into_iter().collect(),
+            _ => card(value, spelling).into_iter().collect(),
         },
-        value => card(value).into_iter().collect(),
+        value => card(value, spelling).into_iter().collect(),
     }
 }
 
-fn card(value: &Value) -> Option<ContactCard> {
+fn card(value: &Value, spelling: &Spelling) -> Option<ContactCard> {
     let card = match value {
         Value::String(text) => match serde_json::from_str::<Value>(text) {
-            Ok(Value::Object(members)) => from_members(&members),
+            Ok(Value::Object(members)) => from_members(&members, spelling),
             _ => ContactCard { name: named(text), ..ContactCard::default() },
         },
-        Value::Object(members) => from_members(members),
+        Value::Object(members) => from_members(members, spelling),
         _ => return None,
     };
     (card != ContactCard::default()).then_some(card)
@@ -34,21 +62,21 @@ fn named(text: &str) -> CardName {
     CardName { formatted_name: text.trim().to_owned(), ..CardName::default() }
 }
 
-fn from_members(members: &Map<String, Value>) -> ContactCard {
+fn from_members(members: &Map<String, Value>, spelling: &Spelling) -> ContactCard {
     let member = |of: &Map<String, Value>, name: &str| text(of, name).unwrap_or_default();
-    let name = match members.get("contactName") {
+    let name = match members.get(spelling.name) {
         Some(Value::Object(name)) => CardName {
-            formatted_name: member(name, "formattedName"),
-            first_name: member(name, "firstName"),
-            last_name: member(name, "lastName"),
-            middle_name: member(name, "middleName"),
-            prefix: member(name, "namePrefix"),
-            suffix: member(name, "nameSuffix"),
+            formatted_name: member(name, spelling.formatted_name),
+            first_name: member(name, spelling.first_name),
+            last_name: member(name, spelling.last_name),
+            middle_name: member(name, spelling.middle_name),
+            prefix: member(name, spelling.prefix),
+            suffix: member(name, spelling.suffix),
         },
         Some(Value::String(name)) => named(name),
         _ => CardName::default(),
     };
-    let organization = match members.get("contactCompany") {
+    let organization = match members.get(spelling.organization) {
         Some(Value::Object(company)) => CardOrganization {
             company: member(company, "company"),
             department: member(company, "department"),
@@ -62,7 +90,7 @@ fn from_members(members: &Map<String, Value>) -> ContactCard {
         phones: list(members, "phones", "phone", |phone| CardPhone {
             phone: member(phone, "phone"),
             r#type: member(phone, "type"),
-            wa_id: member(phone, "waId"),
+            wa_id: member(phone, spelling.wa_id),
         }),
         emails: list(members, "emails", "email", |email| CardEmail {
             email: member(email, "email"),
@@ -74,7 +102,7 @@ fn from_members(members: &Map<String, Value>) -> ContactCard {
             state: member(address, "state"),
             zip: member(address, "zip"),
             country: member(address, "country"),
-            country_code: member(address, "countryCode"),
+            country_code: member(address, spelling.country_code),
             r#type: member(address, "type"),
         }),
         organization: (organization != CardOrganization::default()).then_some(organization),
