@@ -2,6 +2,7 @@
 //!
 //! The way of a message: in at [`grpc`], through [`domain`], into [`store`], out through [`engine`] and a
 //! [`provider`]; back in at [`webhook`], through [`intake`] into the event log, out to subscribers through [`events`].
+//! Files that people send are fetched by [`media`], through the [`guarded`] client.
 //! What providers have approved is read into [`catalogue`], and compared with what is to be sent.
 
 pub mod access;
@@ -14,7 +15,9 @@ pub mod error;
 pub mod events;
 pub mod fake;
 pub mod grpc;
+pub mod guarded;
 pub mod intake;
+pub mod media;
 pub mod provider;
 pub mod seal;
 pub mod senders;

@@ -125,6 +125,7 @@ impl Server {
             from: "AcmeCare".into(),
             api: proto::DevinoApi::Classic as i32,
             webhook_token: "bench-token-0123456789".into(),
+            ..Default::default()
         });
         self.make_sender(id, proto::SenderState::Active, config).await
     }

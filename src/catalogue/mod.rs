@@ -128,7 +128,7 @@ impl Catalogues {
     /// When the store is away.
     pub async fn judge(&self, account: &Account, template: &mut Template) -> Result<Judgement, StoreError> {
         let sender = &account.sender;
-        if template.language_code.is_empty() {
+        if template.language_code.is_empty() && account.provider.capabilities().template_language {
             template.language_code.clone_from(&sender.default_language_code);
         }
         let copies = match account.provider.capabilities().catalogue {

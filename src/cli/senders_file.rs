@@ -295,6 +295,35 @@ mod tests {
     }
 
     #[test]
+    fn a_providers_words_and_flags_are_read_by_the_contract() {
+        let file = "[[sender]]\nsender = 'a'\n[sender.cloudhumans]\nbase_url = 'https://cloudchat.example.test'\n\
+             api_access_token = 'env:ACME_KEY'\naccount_id = '42'\ninbox_id = '58'\nwebhook_secret = 't0ken'\n\
+             webhook_signature = 'required'\nignore_language_code = true\n";
+        let senders = parse(file, &variable).unwrap();
+        let sender: Sender = senders[0].message.transcode_to().unwrap();
+        let Some(sender::Config::Cloudhumans(config)) = sender.config else { panic!("no cloudhumans") };
+        assert_eq!((config.api_access_token.as_str(), config.inbox_id.as_str()), ("s3cr3t", "58"));
+        assert_eq!(config.webhook_signature(), recado::proto::WebhookSignature::Required);
+        assert!(config.ignore_language_code);
+        assert!(problems(&file.replace("required", "sometimes")).contains("OFF, IF_PRESENT, REQUIRED"));
+    }
+
+    #[test]
+    fn settings_that_say_none_by_being_empty_are_told_from_those_left_out() {
+        let file = "[[sender]]\nsender = 'a'\n[sender.digivox]\nwhatsapp_id = 'c'\napi_prefix = ''\nrich_contents = true\n\
+                    status_words = 'concluido=DELIVERED'\n[[sender]]\nsender = 'b'\n[sender.devino]\napi = 'direct'\n\
+                    direct_text_max = 4096\ndirect_unwrapped = true\n";
+        let senders = parse(file, &variable).unwrap();
+        let message = |n: usize| senders[n].message.transcode_to::<Sender>().unwrap().config;
+        let Some(sender::Config::Digivox(digivox)) = message(0) else { panic!("no digivox") };
+        assert_eq!((digivox.api_prefix.as_deref(), digivox.message_id_field), (Some(""), None));
+        assert_eq!((digivox.status_words.as_str(), digivox.rich_contents), ("concluido=DELIVERED", true));
+        assert!(senders[0].leaves.iter().any(|leaf| leaf.path == "digivox.api_prefix"));
+        let Some(sender::Config::Devino(devino)) = message(1) else { panic!("no devino") };
+        assert_eq!((devino.api(), devino.direct_text_max, devino.direct_unwrapped), (DevinoApi::Direct, 4_096, true));
+    }
+
+    #[test]
     fn only_the_secrets_asked_for_are_sent() {
         let senders = parse(FILE, &variable).unwrap();
         let one: Sender = senders[0].with_secrets_of(&["devino.webhook_token".to_owned()]).transcode_to().unwrap();

@@ -212,3 +212,24 @@ fn a_public_address_keeps_its_path_when_joined() {
     let url = config.public_url.unwrap().join("webhooks/meta/acme").unwrap();
     assert_eq!(url.as_str(), "https://example.com/recado/webhooks/meta/acme");
 }
+
+#[test]
+fn times_to_look_up_are_a_rising_list_or_none() {
+    let read_list = |list: &str| read("", &[("RECADO_ENGINE__LOOK_UP_AFTER", list)], Flags::default());
+    let seconds = |list: &str| -> Vec<u64> {
+        read_list(list).unwrap().engine.look_up_after.iter().map(Duration::as_secs).collect()
+    };
+    assert_eq!(Config::default().engine.look_up_after.len(), 5);
+    assert_eq!(seconds("1m, 5m,30m , 2h"), [60, 300, 1_800, 7_200]);
+    assert_eq!(seconds(""), [0_u64; 0]);
+    for (wrong, words) in [
+        ("1m, 1m", "has 1m behind 1m"),
+        ("5m, 1m", "has 1m behind 5m"),
+        ("0s", "behind 0s"),
+        ("1m,", "no duration"),
+        ("1m; 5m", "no duration"),
+    ] {
+        let error = read_list(wrong).unwrap_err().to_string();
+        assert!(error.contains("look_up_after") && error.contains(words), "{wrong}: {error}");
+    }
+}

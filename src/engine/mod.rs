@@ -21,6 +21,7 @@ mod breaker;
 mod call;
 mod gate;
 mod leases;
+pub mod look_up;
 pub mod next;
 
 pub use next::Backoff;
@@ -58,6 +59,8 @@ pub struct Config {
     pub in_doubt_wait: Duration,
     /// How retries are spread.
     pub backoff: Backoff,
+    /// How long after the hand-over a provider is first asked what became of a message, where it must be asked.
+    pub look_up_first: Option<Duration>,
 }
 
 /// Wakes the engine.
@@ -296,10 +299,12 @@ impl Dispatcher {
         line.under_way += room;
         self.under_way += room;
         let parts = self.parts.clone();
+        let look_up = parts.config.look_up_first.filter(|_| capabilities.look_up);
         let rate = account.sender.limits.rate.or(capabilities.rate);
         tokio::spawn(async move {
             let token = rand::random();
-            let claimed = parts.writer.claim(sender.clone(), room as u64, token, parts.config.lease, rate).await;
+            let lease = parts.config.lease;
+            let claimed = parts.writer.claim(sender.clone(), room as u64, token, lease, rate, look_up).await;
             if claimed.is_err() {
                 tokio::spawn(release(parts.clone(), token));
             }

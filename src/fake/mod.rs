@@ -18,8 +18,11 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::now_ms;
 
 mod after;
+mod cloudhumans;
 mod control;
 mod devino;
+mod digivox;
+mod files;
 mod infobip;
 mod ledger;
 mod post;
@@ -29,6 +32,7 @@ mod tests;
 mod twilio;
 mod wire;
 
+pub use files::file;
 pub use ledger::{Row, Summary};
 pub use post::Posted;
 pub use script::{Account, Action, Fault, Script, Step, Webhooks};
@@ -61,8 +65,10 @@ impl FakeProvider {
             ledger: Mutex::default(),
             poster: post::Poster::new(stop.clone())?,
             ids: AtomicU64::new(first_id()),
+            files: files::Asked::default(),
         });
-        let router = providers().nest("/_control", control::router()).with_state(fake.clone());
+        let router =
+            providers().nest("/_control", control::router()).nest("/files", files::router()).with_state(fake.clone());
         let listener = listener.tap_io(|stream| {
             // Without it, small answers wait for acknowledgements.
             let _ = stream.set_nodelay(true);
@@ -92,6 +98,16 @@ impl FakeProvider {
     /// In words, what cannot be played.
     pub fn set_script(&self, script: Script) -> Result<(), String> {
         self.fake.set_script(script)
+    }
+
+    /// The address of a file that it serves; `path` is one of README.md's, such as `1000` or `late/1000?missing=2`.
+    pub fn file_url(&self, path: &str) -> String {
+        format!("http://{}/files/{path}", self.addr)
+    }
+
+    /// How often that file was asked for.
+    pub fn file_asked(&self, path: &str) -> u64 {
+        self.fake.files.times(&format!("/{path}"))
     }
 
     /// The ledger in numbers.
@@ -161,7 +177,7 @@ macro_rules! providers {
     };
 }
 
-providers! { devino infobip twilio }
+providers! { cloudhumans devino digivox infobip twilio }
 
 /// What the handlers share.
 #[derive(Debug)]
@@ -170,6 +186,7 @@ struct Fake {
     ledger: Mutex<ledger::Ledger>,
     poster: Arc<post::Poster>,
     ids: AtomicU64,
+    files: files::Asked,
 }
 
 impl Fake {

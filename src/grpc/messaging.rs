@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use futures::StreamExt as _;
 use futures::future::join_all;
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use super::convert::{self, ReadSend, SendParts};
-use super::{Services, answer, auth, status};
+use super::{Services, answer, auth, download, status};
 use crate::access::{Caller, Scope};
 use crate::catalogue::Judgement;
 use crate::domain::{Content, Cursor, MessageId, MessageStatus, Millis, NewMessage, SenderId, now_ms};
@@ -18,6 +20,8 @@ use crate::store::{Accept, Accepted, MessageFilter};
 
 /// Entries of a batch, at most.
 const BATCH_MAX: usize = 1_000;
+/// Entries of a batch that a provider is asked about at the same time.
+const ASKED_AT_ONCE: usize = 32;
 /// Messages on a page when the request does not say.
 const PAGE_DEFAULT: i32 = 50;
 /// Messages on a page, at most.
@@ -75,6 +79,7 @@ impl Messaging {
         &self,
         caller: &Caller,
         now: Millis,
+        asked_until: Instant,
         read: impl FnOnce(&mut Violations) -> Result<SendParts, Error>,
     ) -> Result<Prepared, Error> {
         let mut violations = Violations::default();
@@ -102,6 +107,7 @@ impl Messaging {
         if let (true, Some(key)) = (validate_only, &key) {
             self.check_key(caller, key, &request).await?;
         }
+        self.ask_provider(caller, &request, key.as_deref(), asked_until).await?;
         let accept = if validate_only { None } else { Some(Accept::new(&caller.id, key, request, now)?) };
         Ok(Prepared { accept, template_unchecked })
     }
@@ -141,6 +147,43 @@ impl Messaging {
             violations.add("reply_to_message_id", Reason::NotSupported, description);
         }
         Ok(Some(account))
+    }
+
+    /// Asks the provider, where only it knows whether the message can be handed over. One that goes out later is judged
+    /// then; and one that was accepted before is answered as before, whatever has become of the conversation.
+    async fn ask_provider(
+        &self,
+        caller: &Caller,
+        request: &NewMessage,
+        key: Option<&str>,
+        until: Instant,
+    ) -> Result<(), Error> {
+        let Some(account) = self.0.senders.get(&request.sender) else { return Ok(()) };
+        if !account.provider.capabilities().admits || request.send_at_ms.is_some_and(|at| at > now_ms()) {
+            return Ok(());
+        }
+        if let Some(key) = key
+            && self.0.store.message_of_key(&caller.id, key).await?.is_some()
+        {
+            return Ok(());
+        }
+        match tokio::time::timeout_at(until, account.provider.admits(&request.to, &request.content)).await {
+            Ok(Err(error)) => Err(Error::Precondition {
+                reason: error.reason.as_str(),
+                message: format!("provider {} would not take it: {}", account.sender.provider, error.provider_message),
+                metadata: vec![("sender", request.sender.to_string())],
+            }),
+            Ok(Ok(())) => Ok(()),
+            Err(_) => {
+                tracing::debug!(sender = %request.sender, "the provider did not say in time whether it takes a message");
+                Ok(())
+            }
+        }
+    }
+
+    /// Until when providers are asked about a request that comes now.
+    fn asked_until(&self) -> Instant {
+        Instant::now() + self.0.admit_limit
     }
 
     /// Whether a key is new, or was used for the same content: what a send finds out when it is stored.
@@ -186,18 +229,18 @@ impl Messaging {
         &self,
         caller: &Caller,
         now: Millis,
-        index: usize,
-        entry: proto::BatchSendEntry,
+        asked_until: Instant,
+        (index, entry): (usize, proto::BatchSendEntry),
     ) -> Result<Prepared, Error> {
         use proto::batch_send_entry::Entry;
         let (path, prepared) = match entry.entry {
             Some(Entry::Message(request)) => {
                 let read = |violations: &mut Violations| convert::message(request, now, violations);
-                (format!("entries[{index}].message"), self.prepare(caller, now, read).await)
+                (format!("entries[{index}].message"), self.prepare(caller, now, asked_until, read).await)
             }
             Some(Entry::Template(request)) => {
                 let read = |violations: &mut Violations| convert::template(request, now, violations);
-                (format!("entries[{index}].template"), self.prepare(caller, now, read).await)
+                (format!("entries[{index}].template"), self.prepare(caller, now, asked_until, read).await)
             }
             None => {
                 let needed = Error::invalid("", Reason::Required, "one of message, template is needed");
@@ -259,7 +302,7 @@ pub(super) async fn visible_senders(
 
 #[tonic::async_trait]
 impl MessagingService for Messaging {
-    type DownloadMediaStream = tokio_stream::Empty<Result<proto::DownloadMediaResponse, Status>>;
+    type DownloadMediaStream = download::Download;
 
     async fn send_message(
         &self,
@@ -268,7 +311,8 @@ impl MessagingService for Messaging {
         let caller = auth::caller(&request, Scope::Send)?;
         let now = now_ms();
         let request = request.into_inner();
-        let prepared = self.prepare(&caller, now, |violations| convert::message(request, now, violations)).await?;
+        let read = |violations: &mut Violations| convert::message(request, now, violations);
+        let prepared = self.prepare(&caller, now, self.asked_until(), read).await?;
         let answer = self.accept(prepared).await?;
         let id = answer.message_id.clone();
         Ok(response(answer.into(), &id))
@@ -281,7 +325,8 @@ impl MessagingService for Messaging {
         let caller = auth::caller(&request, Scope::Send)?;
         let now = now_ms();
         let request = request.into_inner();
-        let prepared = self.prepare(&caller, now, |violations| convert::template(request, now, violations)).await?;
+        let read = |violations: &mut Violations| convert::template(request, now, violations);
+        let prepared = self.prepare(&caller, now, self.asked_until(), read).await?;
         let answer = self.accept(prepared).await?;
         let id = answer.message_id.clone();
         Ok(response(answer.into(), &id))
@@ -302,10 +347,10 @@ impl MessagingService for Messaging {
             }
         }
         let now = now_ms();
-        let mut prepared = Vec::with_capacity(entries.len());
-        for (i, entry) in entries.into_iter().enumerate() {
-            prepared.push(self.entry(&caller, now, i, entry).await);
-        }
+        // Some at a time, since a provider may be asked about each; together no longer than about one.
+        let asked_until = self.asked_until();
+        let entries = entries.into_iter().enumerate().map(|entry| self.entry(&caller, now, asked_until, entry));
+        let prepared: Vec<_> = futures::stream::iter(entries).buffered(ASKED_AT_ONCE).collect().await;
         // All at once, so that they share commits; each is queued when it is first polled, in their order.
         let accepted = prepared.into_iter().map(|prepared| async move { self.accept(prepared?).await });
         let results = join_all(accepted).await.into_iter().map(batch_result).collect();
@@ -390,8 +435,9 @@ impl MessagingService for Messaging {
         &self,
         request: Request<proto::DownloadMediaRequest>,
     ) -> Result<Response<Self::DownloadMediaStream>, Status> {
-        auth::caller(&request, Scope::Read)?;
-        Err(Error::NotImplemented("DownloadMedia").into())
+        let caller = auth::caller(&request, Scope::Read)?;
+        let id = request.into_inner().media_id;
+        Ok(Response::new(download::open(&self.0, &caller, &id).await?))
     }
 }
 

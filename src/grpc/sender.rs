@@ -283,6 +283,7 @@ mod tests {
             from: "Acme".into(),
             api: proto::DevinoApi::Classic as i32,
             webhook_token: "token-1".into(),
+            ..Default::default()
         };
         AnySettings::from_proto(Config::Devino(config)).unwrap()
     }

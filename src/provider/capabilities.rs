@@ -23,6 +23,8 @@ pub struct Capabilities {
     pub media: Vec<MediaRule>,
     /// Whether places are carried.
     pub location: bool,
+    /// Whether the page about a place is carried with it.
+    pub location_url: bool,
     /// Cards in one message; `None`: none.
     pub contact_cards_max: Option<usize>,
     /// Buttons and lists; `None`: none.
@@ -33,6 +35,14 @@ pub struct Capabilities {
     pub reply: bool,
     /// Templates; `None`: none.
     pub template: Option<TemplateRule>,
+    /// Names that a template's parameters must not have, since the provider puts both in one place. A `#` at the end
+    /// stands for digits: `button_param_#`.
+    pub reserved_parameters: &'static [&'static str],
+    /// Files of template headers, where those take other files than messages do and neither texts nor places; `None`: as
+    /// in [`Capabilities::media`].
+    pub header_media: Option<Vec<MediaRule>>,
+    /// Whether a template's language can be chosen.
+    pub template_language: bool,
     /// Whether [`super::Provider::check`] asks the provider.
     pub check: bool,
     /// Whether the provider gives our message id back in its statuses.
@@ -55,11 +65,15 @@ impl Default for Capabilities {
             text_max: None,
             media: Vec::new(),
             location: false,
+            location_url: false,
             contact_cards_max: None,
             interactive: None,
             reaction: false,
             reply: false,
             template: None,
+            reserved_parameters: &[],
+            header_media: None,
+            template_language: true,
             check: false,
             echoes_message_id: false,
             catalogue: false,
@@ -130,13 +144,22 @@ impl Capabilities {
         match content {
             Content::Text(text) => check.text(text),
             Content::Media(media) => check.media("media", media),
-            Content::Location(location) => check.location(location),
+            Content::Location(location) => check.location("location", location),
             Content::ContactCards(cards) => check.contact_cards(cards),
             Content::Interactive(interactive) => check.interactive(interactive),
             Content::Reaction(_) if !self.reaction => check.unsupported("reaction", "no reactions"),
             Content::Reaction(_) => {}
             Content::Template(template) => check.template(template),
         }
+    }
+
+    /// Whether the provider has another meaning for a parameter of this name.
+    pub fn is_reserved(&self, parameter: &str) -> bool {
+        let numbered = |rest: &str| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit());
+        self.reserved_parameters.iter().any(|reserved| match reserved.strip_suffix('#') {
+            Some(prefix) => parameter.strip_prefix(prefix).is_some_and(numbered),
+            None => parameter == *reserved,
+        })
     }
 
     /// The rule for a kind of file.
@@ -186,7 +209,11 @@ impl Check<'_> {
     }
 
     fn media(&mut self, path: &str, media: &Media) {
-        let Some(rule) = self.capabilities.media_rule(media.kind) else {
+        self.media_of(&self.capabilities.media, path, media);
+    }
+
+    fn media_of(&mut self, rules: &[MediaRule], path: &str, media: &Media) {
+        let Some(rule) = rules.iter().find(|rule| rule.kind == media.kind) else {
             let what = format!("no media of kind {}", media.kind.as_str());
             return self.unsupported(&format!("{path}.kind"), &what);
         };
@@ -213,9 +240,18 @@ impl Check<'_> {
         );
     }
 
-    fn location(&mut self, _location: &Location) {
+    fn location(&mut self, path: &str, location: &Location) {
         if !self.capabilities.location {
-            self.unsupported("location", "no locations");
+            self.unsupported(path, "no locations");
+        } else {
+            self.page(path, location);
+        }
+    }
+
+    /// Also of a place in a template's header, which a provider may carry that carries none by itself.
+    fn page(&mut self, path: &str, location: &Location) {
+        if !location.url.is_empty() && !self.capabilities.location_url {
+            self.unsupported(&format!("{path}.url"), "no pages about places");
         }
     }
 
@@ -292,15 +328,37 @@ impl Check<'_> {
                 self.violations.add(format!("parameters[{key:?}]"), Reason::NotSupported, description);
             }
         }
+        self.reserved(template);
         self.positions(template);
-        match &template.header {
-            None => {}
-            Some(_) if !rule.header => self.unsupported("header", "no template headers"),
-            Some(TemplateHeader::Media(media)) => self.media("header.media", media),
-            Some(TemplateHeader::Text(_) | TemplateHeader::Location(_)) => {}
+        if !self.capabilities.template_language && !template.language_code.is_empty() {
+            self.unsupported("language_code", "no choice of a template's language; leave it out");
+        }
+        match (&template.header, &self.capabilities.header_media) {
+            (None, _) => {}
+            (Some(_), _) if !rule.header => self.unsupported("header", "no template headers"),
+            (Some(TemplateHeader::Media(media)), Some(rules)) => self.media_of(rules, "header.media", media),
+            (Some(TemplateHeader::Text(_)), Some(_)) => self.unsupported("header.text", "no texts in template headers"),
+            (Some(TemplateHeader::Location(_)), Some(_)) => {
+                self.unsupported("header.location", "no places in template headers");
+            }
+            (Some(TemplateHeader::Media(media)), None) => self.media("header.media", media),
+            (Some(TemplateHeader::Location(place)), None) => self.page("header.location", place),
+            (Some(TemplateHeader::Text(_)), None) => {}
         }
         if !template.buttons.is_empty() && !rule.buttons {
             self.unsupported("buttons", "no template buttons");
+        }
+    }
+
+    /// Each name that is taken is named, with all of them: whoever renames one wants to know the others.
+    fn reserved(&mut self, template: &Template) {
+        for key in template.parameters.keys().filter(|key| self.capabilities.is_reserved(key)) {
+            let description = format!(
+                "provider {} has another meaning for this name; reserved are {}",
+                self.provider,
+                self.capabilities.reserved_parameters.join(", ")
+            );
+            self.violations.add(format!("parameters[{key:?}]"), Reason::Invalid, description);
         }
     }
 
@@ -313,5 +371,84 @@ impl Check<'_> {
             let description = "positions begin at \"1\" and leave none out";
             self.violations.add("parameters", Reason::Invalid, description);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn violations(capabilities: &Capabilities, template: Template) -> Vec<(String, Reason)> {
+        let mut violations = Violations::default();
+        capabilities.check(&Content::Template(template), "acme", &mut violations);
+        violations.into_vec().into_iter().map(|violation| (violation.field, violation.reason)).collect()
+    }
+
+    fn template(parameters: &[&str], header: Option<TemplateHeader>) -> Template {
+        let parameters = parameters.iter().map(|name| ((*name).to_owned(), "x".to_owned())).collect();
+        Template { template: "t".into(), language_code: String::new(), parameters, header, buttons: vec![] }
+    }
+
+    fn capabilities() -> Capabilities {
+        Capabilities {
+            template: Some(TemplateRule { positional: true, named: true, header: true, buttons: true }),
+            reserved_parameters: &["inbox_id", "button_param_#"],
+            ..Capabilities::default()
+        }
+    }
+
+    #[test]
+    fn reserved_names_are_refused_all_at_once() {
+        let names =
+            ["inbox_id", "button_param_0", "button_param_17", "button_param_", "button_param_x", "Inbox_id", "name"];
+        let expected =
+            [r#"parameters["button_param_0"]"#, r#"parameters["button_param_17"]"#, r#"parameters["inbox_id"]"#];
+        assert_eq!(
+            violations(&capabilities(), template(&names, None)),
+            expected.map(|field| (field.to_owned(), Reason::Invalid))
+        );
+    }
+
+    #[test]
+    fn headers_may_have_rules_of_their_own() {
+        let file = |kind| {
+            let source = MediaSource::Url("https://files.example.test/a".into());
+            let (mime_type, file_name, caption) = Default::default();
+            TemplateHeader::Media(Media { kind, source, mime_type, file_name, caption })
+        };
+        let rule = |kind| MediaRule {
+            kind,
+            mime_types: &[],
+            bytes_max: 1,
+            caption_max: None,
+            file_name_max: None,
+            by_media_id: false,
+        };
+        let as_messages = Capabilities { media: vec![rule(MediaKind::Video)], ..capabilities() };
+        let own = Capabilities { header_media: Some(vec![rule(MediaKind::Image)]), ..as_messages.clone() };
+        let text = || TemplateHeader::Text("x".into());
+        let place = || TemplateHeader::Location(Location::default());
+        for (capabilities, header, field) in [
+            (&as_messages, file(MediaKind::Video), None),
+            (&as_messages, file(MediaKind::Image), Some("header.media.kind")),
+            (&as_messages, text(), None),
+            (&own, file(MediaKind::Video), Some("header.media.kind")),
+            (&own, file(MediaKind::Image), None),
+            (&own, text(), Some("header.text")),
+            (&own, place(), Some("header.location")),
+        ] {
+            let found = violations(capabilities, template(&[], Some(header.clone())));
+            let expected: Vec<_> = field.map(|field| (field.to_owned(), Reason::NotSupported)).into_iter().collect();
+            assert_eq!(found, expected, "{header:?}");
+        }
+    }
+
+    #[test]
+    fn a_language_that_cannot_be_chosen_is_refused() {
+        let fixed = Capabilities { template_language: false, ..capabilities() };
+        let spoken = || Template { language_code: "pt_BR".into(), ..template(&[], None) };
+        assert_eq!(violations(&capabilities(), spoken()), []);
+        assert_eq!(violations(&fixed, spoken()), [("language_code".to_owned(), Reason::NotSupported)]);
+        assert_eq!(violations(&fixed, template(&[], None)), []);
     }
 }

@@ -84,7 +84,7 @@ pub struct Called {
 }
 
 /// An answer, read whole.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct HttpAnswer {
     /// HTTP status.
     pub status: StatusCode,

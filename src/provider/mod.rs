@@ -19,7 +19,9 @@ use crate::error::Violations;
 pub mod address;
 pub mod capabilities;
 pub mod cards;
+pub mod cloudhumans;
 pub mod devino;
+pub mod digivox;
 pub mod http;
 pub mod infobip;
 pub mod lenient;
@@ -205,6 +207,8 @@ macro_rules! adapters {
 adapters! {
     Sandbox(sandbox) is "sandbox" in the contract as Sandbox,
     Devino(devino) is "devino" in the contract as Devino,
+    Digivox(digivox) is "digivox" in the contract as Digivox,
+    CloudHumans(cloudhumans) is "cloudhumans" in the contract as Cloudhumans,
     Twilio(twilio) is "twilio" in the contract as Twilio,
     Infobip(infobip) is "infobip" in the contract as Infobip,
 }
@@ -317,7 +321,7 @@ impl MediaAddress {
 }
 
 /// A message that was handed over, and of which more is to be known.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct HandedOver {
     /// Ours.
     pub message_id: MessageId,
@@ -325,6 +329,8 @@ pub struct HandedOver {
     pub provider_message_id: Option<String>,
     /// Who was written to.
     pub to: PhoneNumber,
+    /// What was said: where no id is known, the words tell which message it is.
+    pub content: Content,
     /// When the last attempt began.
     pub attempt_start_at_ms: Millis,
 }

@@ -1,6 +1,7 @@
 //! One transaction for all that waits: what queued up during the last commit is written together.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sea_orm::DatabaseTransaction;
@@ -12,6 +13,7 @@ use super::claims::{self, Claimed, EndedCall, Wanted};
 use super::intake::{self, Incoming, Intake, KnownReports, Match, Parked, ProviderId};
 use super::journal::{self, NewJournalEntry};
 use super::log::{self, Appended, NewEvent};
+use super::look_ups::{self, LookUp, LookedUp};
 use super::{Store, StoreError, health, notices, pace, rows};
 use crate::domain::progress::{Next, Step};
 use crate::domain::sender::SenderHealth;
@@ -51,6 +53,13 @@ pub(super) enum Op {
     Intake(Intake),
     /// Parked reports that match by now, by providers' ids.
     Unpark(Vec<String>),
+    /// Messages that a provider is to be asked after.
+    TakeLookUps {
+        plan: Arc<[Duration]>,
+        limit: u64,
+    },
+    /// What it answered.
+    LookedUp(LookedUp),
 }
 
 /// What came of it.
@@ -58,6 +67,7 @@ pub(super) enum Op {
 pub(super) enum Done {
     Accepted(Result<Accepted, Reused>),
     Claimed(Claimed),
+    LookUps(Vec<LookUp>),
     /// How many timers had run out.
     Timers(usize),
     /// Where the message stands; `Err`: it is too late to cancel it. `None`: there is no such message.
@@ -94,6 +104,7 @@ pub(super) async fn write(
         now,
         changes: Changes::default(),
         known: KnownReports::default(),
+        learnt: Vec::new(),
         events: Vec::new(),
         effects: Effects::default(),
     };
@@ -102,11 +113,15 @@ pub(super) async fn write(
     batch.journal(ops).await?;
     batch.health(ops).await?;
     batch.accepts_and_events(ops, &mut done).await?;
-    let Batch { changes, mut effects, .. } = batch;
+    let Batch { changes, mut effects, learnt, .. } = batch;
     changes.write(transaction).await?;
+    intake::learn_ids(transaction, learnt).await?;
     for (op, done) in ops.iter().zip(&mut done) {
         match op {
             Op::Claim(wanted) => *done = Some(Done::Claimed(claims::claim(transaction, wanted, now).await?)),
+            Op::TakeLookUps { plan, limit } => {
+                *done = Some(Done::LookUps(look_ups::take(transaction, plan, *limit, now).await?));
+            }
             Op::Throttled { sender, retry_after_ms } => {
                 pace::throttled(transaction, sender, *retry_after_ms, now).await?;
             }
@@ -123,6 +138,8 @@ struct Batch<'t> {
     now: Millis,
     changes: Changes,
     known: KnownReports,
+    /// Providers' ids of attempts whose answer brought none.
+    learnt: Vec<(Match, String)>,
     events: Vec<NewEvent>,
     effects: Effects,
 }
@@ -161,6 +178,11 @@ impl Batch<'_> {
                         ids.extend(report.message_id.map(|id| id.0));
                         provider_ids.extend(report.provider_message_id.as_deref());
                     }
+                }
+                Op::LookedUp(answer) => {
+                    ids.extend(answer.reports.iter().filter_map(|report| report.message_id).map(|id| id.0));
+                    provider_ids
+                        .extend(answer.reports.iter().filter_map(|report| report.provider_message_id.as_deref()));
                 }
                 _ => {}
             }
@@ -210,8 +232,7 @@ impl Batch<'_> {
     fn fold_withheld(&mut self, seq: i64, withheld: &[Parked]) {
         let Some(attempt) = self.changes.get(seq).map(|loaded| loaded.progress.attempt) else { return };
         for Parked { receive_at_ms, report, .. } in withheld {
-            let event = self.known.fold(&mut self.changes, (seq, attempt), report, *receive_at_ms, self.now);
-            self.events.extend(event);
+            self.fold((seq, attempt), report, *receive_at_ms);
         }
         self.changes.step(seq, self.now, None, |progress, _| {
             progress.withheld = false;
@@ -299,9 +320,13 @@ impl Batch<'_> {
         let fresh = intakes.iter().flat_map(|intake| {
             status_reports(intake).map(|(sender, report)| (sender.clone(), intake.receive_at_ms, report))
         });
+        let answers = ops.iter().filter_map(|op| if let Op::LookedUp(answer) = op { Some(answer) } else { None });
+        let asked = answers.flat_map(|answer| {
+            answer.reports.iter().map(|report| (answer.sender.clone(), answer.receive_at_ms, report))
+        });
         let waiting = parked.iter().map(|parked| (parked.sender.clone(), parked.receive_at_ms, &parked.report));
         let (mut matched, mut kept) = (Vec::new(), Vec::new());
-        for (sender, receive_at_ms, report) in waiting.chain(fresh) {
+        for (sender, receive_at_ms, report) in waiting.chain(fresh).chain(asked) {
             match self.find(&sender, report, &matches) {
                 Some((seq, number)) if self.withhold(seq, number) => {
                     let mut report = report.clone();
@@ -318,8 +343,7 @@ impl Batch<'_> {
         let about = matched.iter().filter_map(|((seq, _), ..)| Some(self.changes.get(*seq)?.id));
         self.known.learn(self.transaction, about).await?;
         for (found, receive_at_ms, report) in matched {
-            let event = self.known.fold(&mut self.changes, found, report, receive_at_ms, self.now);
-            self.events.extend(event);
+            self.fold(found, report, receive_at_ms);
         }
         intake::park(self.transaction, kept).await?;
         let incoming = intakes.iter().flat_map(|intake| {
@@ -328,9 +352,20 @@ impl Batch<'_> {
                 _ => None,
             })
         });
-        self.events.extend(intake::record_incoming(self.transaction, incoming.collect()).await?);
+        self.events.extend(intake::record_incoming(self.transaction, incoming.collect(), self.now).await?);
         self.events.extend(notices::record(self.transaction, &intakes, self.now).await?);
         intake::mark_parsed(self.transaction, &intakes).await
+    }
+
+    /// Folds a report into its message. The first one that names both our id and the provider's, where the answer was lost
+    /// or had none, is what later reports find the message by, which name only the provider's.
+    fn fold(&mut self, found: Match, report: &StatusReport, receive_at_ms: Millis) {
+        let nameless = self.changes.get(found.0).is_some_and(|loaded| loaded.progress.provider_message_id.is_none());
+        if let Some(id) = report.provider_message_id.clone().filter(|_| nameless) {
+            self.learnt.push((found, id));
+        }
+        let event = self.known.fold(&mut self.changes, found, report, receive_at_ms, self.now);
+        self.events.extend(event);
     }
 
     /// Whether a report must wait until the attempt that it speaks of has ended; notes that one does.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sea_orm::sea_query::Value;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, Statement};
 
-use super::{Store, StoreError, pace, rows};
+use super::{Store, StoreError, look_ups, pace, rows};
 use crate::domain::message::Exchange;
 use crate::domain::pace::Rate;
 use crate::domain::progress::Next;
@@ -65,6 +65,8 @@ pub(super) struct Wanted {
     pub token: i64,
     pub lease_ms: Millis,
     pub rate: Rate,
+    /// So long after now the provider is asked what became of them, where it must be asked.
+    pub look_up_ms: Option<Millis>,
 }
 
 /// Takes messages of a sender in hand, as many as are asked for and as its rate lets through.
@@ -152,6 +154,9 @@ async fn take(
             wait: Duration::ZERO,
         });
     }
+    if let Some(after) = wanted.look_up_ms {
+        look_ups::schedule(transaction, claims.iter().map(|claim| claim.seq), now + after).await?;
+    }
     // RETURNING gives no order.
     claims.sort_by_key(|claim| (claim.request.priority, claim.seq));
     if let Some(contact) = contact {
@@ -214,13 +219,14 @@ impl Store {
         Ok(next)
     }
 
-    /// Ends every lease and every stream's hold at once: for a process that has the database alone, all of them are its
+    /// Ends every lease, of messages and of files, and every stream's hold at once: for a process that has the database alone, all of them are its
     /// dead predecessor's. Tells how many messages were in hand.
     ///
     /// # Errors
     /// When the store is away.
     pub async fn end_predecessor(&self, now: Millis) -> Result<u64, StoreError> {
         self.end_holds().await?;
+        self.end_media_leases(now).await?;
         use super::entity::messages::{Column, Entity};
         use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
         let result = Entity::update_many()

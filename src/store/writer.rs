@@ -13,11 +13,12 @@ use super::claims::{Claimed, EndedCall, Wanted};
 use super::intake::Intake;
 use super::journal::NewJournalEntry;
 use super::log::Appended;
+use super::look_ups::{LookUp, LookedUp};
 use super::{Store, StoreError};
 use crate::domain::event::StatusChanged;
 use crate::domain::pace::Rate;
 use crate::domain::sender::SenderHealth;
-use crate::domain::{MessageId, MessageStatus, Millis, Payload, SenderId, now_ms};
+use crate::domain::{Event, MessageId, MessageStatus, Millis, Payload, SenderId, now_ms};
 use crate::error::Error;
 
 /// Acceptances that may wait at the same time; the next one is told to come back (RESOURCE_EXHAUSTED).
@@ -35,6 +36,8 @@ pub trait Listener: Send + Sync {
     fn ready(&self, sender: SenderId);
     /// The journal has webhooks to parse.
     fn journalled(&self);
+    /// People sent files that are to be fetched.
+    fn media_came(&self) {}
 }
 
 /// A way to the writer; cheap to clone.
@@ -84,6 +87,7 @@ impl Writer {
 
     /// Takes up to `limit` ready messages of a sender in hand, as its rate lets them through, under a number of the caller's
     /// choice.
+    /// `look_up`: when the provider is first asked what became of them, where it must be asked.
     ///
     /// # Errors
     /// When the store is away. Some messages may be in hand all the same: [`Writer::release`] undoes that.
@@ -94,8 +98,9 @@ impl Writer {
         token: i64,
         lease: Duration,
         rate: Rate,
+        look_up: Option<Duration>,
     ) -> Result<Claimed, StoreError> {
-        let wanted = Wanted { sender, limit, token, lease_ms: millis(lease), rate };
+        let wanted = Wanted { sender, limit, token, lease_ms: millis(lease), rate, look_up_ms: look_up.map(millis) };
         match self.submit(Op::Claim(wanted), None).await? {
             Done::Claimed(claimed) => Ok(claimed),
             other => Err(mismatch(other)),
@@ -190,6 +195,25 @@ impl Writer {
         self.submit(Op::Unpark(provider_ids), None).await.map(drop)
     }
 
+    /// Takes up to `limit` messages that a provider is to be asked after now, by the plan: so long after the hand-over.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn take_look_ups(&self, plan: Arc<[Duration]>, limit: u64) -> Result<Vec<LookUp>, StoreError> {
+        match self.submit(Op::TakeLookUps { plan, limit }, None).await? {
+            Done::LookUps(due) => Ok(due),
+            other => Err(mismatch(other)),
+        }
+    }
+
+    /// Folds what a provider answered, as if its webhooks had said it.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn looked_up(&self, answer: LookedUp) -> Result<(), StoreError> {
+        self.submit(Op::LookedUp(answer), None).await.map(drop)
+    }
+
     async fn submit(&self, op: Op, permit: Option<OwnedSemaphorePermit>) -> Result<Done, StoreError> {
         let (reply, answer) = oneshot::channel();
         let stopped = || StoreError::Unavailable("the gateway is stopping".into());
@@ -281,6 +305,8 @@ fn tell(listener: &dyn Listener, effects: Effects) {
             metrics::counter!("recado_statuses_total", "status" => status.as_str()).increment(1);
         }
     }
+    let has_media = |event: &Event| matches!(&event.payload, Payload::IncomingMessage(m) if m.media_id.is_some());
+    let media_came = effects.appended.iter().any(|event| has_media(event));
     if !effects.appended.is_empty() {
         listener.appended(effects.appended);
     }
@@ -289,5 +315,8 @@ fn tell(listener: &dyn Listener, effects: Effects) {
     }
     if effects.journalled {
         listener.journalled();
+    }
+    if media_came {
+        listener.media_came();
     }
 }

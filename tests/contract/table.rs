@@ -27,12 +27,30 @@ pub fn render(adapters: &[(&str, Capabilities)]) -> String {
     for kind in MEDIA {
         row(&title(kind.as_str()), &|c| c.media_rule(kind).map_or_else(none, media));
     }
-    row("Location", &|c| yes(c.location));
+    row("Location", &|c| if c.location && c.location_url { "yes, with a page".into() } else { yes(c.location) });
     row("Contact cards", &|c| most(c.contact_cards_max));
     row("Interactive", &|c| c.interactive.as_ref().map_or_else(none, interactive));
     row("Reaction", &|c| yes(c.reaction));
     row("Quote of a message", &|c| yes(c.reply));
     row("Template", &|c| c.template.as_ref().map_or_else(none, template));
+    row("Files of template headers", &|c| match (&c.template, &c.header_media) {
+        (Some(rule), Some(files)) if rule.header => files
+            .iter()
+            .map(|rule| format!("{}: {}", title(rule.kind.as_str()), media(rule)))
+            .collect::<Vec<_>>()
+            .join("; "),
+        (Some(rule), None) if rule.header => "as in messages".into(),
+        _ => none(),
+    });
+    row("Language of a template", &|c| match c.template {
+        Some(_) if !c.template_language => "its own, none is taken".into(),
+        Some(_) => "as asked for".into(),
+        None => none(),
+    });
+    row("Names that parameters must not have", &|c| match c.reserved_parameters {
+        [] => none(),
+        names => names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
+    });
     row("Catalogue of templates", &|c| yes(c.catalogue));
     row("CheckSender asks the provider", &|c| yes(c.check));
     row("Our message id comes back in statuses", &|c| yes(c.echoes_message_id));

@@ -88,6 +88,9 @@ impl Setup {
             .args(["--grpc-addr", &self.addresses.grpc.to_string()])
             .args(["--http-addr", &self.addresses.http.to_string()])
             .args(["--public-url", &self.public_url])
+            .arg("--media-store")
+            .arg(self.log.with_file_name("media"))
+            .args(["--guard-allow", "127.0.0.1"])
             .env("RECADO_DATABASE_URL", &self.database_url)
             .env("RECADO_MASTER_KEY", "7f".repeat(32))
             .stdin(Stdio::null())
@@ -193,6 +196,7 @@ pub async fn devino_sender(grpc: SocketAddr, id: &str, fake: &FakeProvider) -> R
         from: "AcmeCare".into(),
         api: proto::DevinoApi::Classic as i32,
         webhook_token: WEBHOOK_TOKEN.into(),
+        ..Default::default()
     };
     let sender =
         proto::Sender { sender: id.into(), config: Some(proto::sender::Config::Devino(config)), ..Default::default() };

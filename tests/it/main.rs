@@ -4,12 +4,15 @@
 mod access;
 mod bad_input;
 mod breaker;
+mod cloudhumans;
 mod database;
 mod devino;
+mod digivox;
 mod events;
 mod gateway;
 mod infobip;
 mod main_job;
+mod media;
 mod numbers;
 mod once;
 mod order;

@@ -184,8 +184,7 @@ on_both_databases! {
             limits: Some(proto::SenderLimits { in_flight: Some(0), ..Default::default() }),
             default_language_code: format!("{long}\n"),
             config: Some(proto::sender::Config::Devino(proto::DevinoConfig {
-                base_url: "ftp://x".into(), api_key: "a\nb".into(), from: " ".into(), api: 99, webhook_token: String::new(),
-            })),
+                base_url: "ftp://x".into(), api_key: "a\nb".into(), from: " ".into(), api: 99, webhook_token: String::new(), ..Default::default() })),
             ..Default::default()
         };
         let refusal = create(&mut gateway, Some(everything)).await;

@@ -147,6 +147,7 @@ impl TestGateway {
                 from: "AcmeCare".into(),
                 api: proto::DevinoApi::Classic as i32,
                 webhook_token: TOKEN.into(),
+                ..Default::default()
             })),
             ..Default::default()
         };

@@ -22,7 +22,7 @@ fn sent(claim: &Claim) -> EndedCall {
 }
 
 /// Two replicas on PostgreSQL, one process on SQLite.
-async fn replicas(engine: Engine) -> Result<Vec<Bench>> {
+pub async fn replicas(engine: Engine) -> Result<Vec<Bench>> {
     let database = TestDatabase::create(engine).await?;
     let mut benches = vec![Bench::start_on(database.clone()).await?];
     if engine == Engine::Postgres {
@@ -116,7 +116,7 @@ on_both_databases! {
         let (mut taken, mut refused) = (0, 0);
         for round in 0..40 {
             let bench = &benches[round % benches.len()];
-            let claimed = bench.writer.claim(acme(), 100, rand::random(), LEASE, rate).await?;
+            let claimed = bench.writer.claim(acme(), 100, rand::random(), LEASE, rate, None).await?;
             taken += claimed.claims.len();
             refused += usize::from(claimed.claims.is_empty());
             assert!(claimed.claims.is_sorted_by_key(|claim| claim.wait));

@@ -7,6 +7,8 @@ mod database;
 mod accepts;
 mod claims;
 mod intakes;
+mod look_ups;
+mod media;
 mod templates;
 
 use std::collections::BTreeMap;
@@ -62,7 +64,7 @@ impl Bench {
 
     /// Takes messages in hand, under a number of its own.
     async fn claim(&self, limit: u64, lease: Duration) -> Result<Vec<Claim>> {
-        Ok(self.writer.claim(acme(), limit, rand::random(), lease, Rate::default()).await?.claims)
+        Ok(self.writer.claim(acme(), limit, rand::random(), lease, Rate::default(), None).await?.claims)
     }
 
     /// Accepts a text; answers the place of its ACCEPTED event.

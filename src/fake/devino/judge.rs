@@ -59,26 +59,53 @@ impl Outcome {
     }
 }
 
-/// All that is wrong with a message, in the order in which Devino is assumed to look.
-pub(super) fn reasons(i: usize, message: &Message, senders: &[String]) -> Vec<Reason> {
-    let mut reasons = Vec::new();
-    let mut note = |key: &str, field: &str| {
+/// What is found wrong with a message, in the order in which Devino is assumed to look.
+pub(super) struct Notes {
+    i: usize,
+    pub reasons: Vec<Reason>,
+}
+
+impl Notes {
+    /// Of the message in that place.
+    pub fn of(i: usize) -> Self {
+        Self { i, reasons: Vec::new() }
+    }
+
+    /// Something is wrong with a field; without one, with the message.
+    pub fn note(&mut self, key: &str, field: &str) {
+        let i = self.i;
         let reference = if field.is_empty() { format!("messages[{i}]") } else { format!("messages[{i}].{field}") };
-        reasons.push(Reason { key: key.into(), reference });
-    };
-    match message.to.as_deref() {
-        None | Some("") => note("must.be.not.null", "to"),
-        Some(to) if !to.bytes().all(|b| b.is_ascii_digit()) => note("invalid", "to"),
-        Some(to) if to.len() > 15 => note("length.too.long", "to"),
-        Some(_) => {}
+        self.reasons.push(Reason { key: key.into(), reference });
     }
-    match message.from.as_deref() {
-        None | Some("") => note("must.be.not.null", "from"),
-        Some(from) if !senders.is_empty() && !senders.iter().any(|sender| sender == from) => {
-            note("not.available", "from")
+
+    /// Who writes, and to whom.
+    pub fn people(&mut self, to: Option<&str>, from: Option<&str>, senders: &[String]) {
+        match to {
+            None | Some("") => self.note("must.be.not.null", "to"),
+            Some(to) if !to.bytes().all(|b| b.is_ascii_digit()) => self.note("invalid", "to"),
+            Some(to) if to.len() > 15 => self.note("length.too.long", "to"),
+            Some(_) => {}
         }
-        Some(_) => {}
+        match from {
+            None | Some("") => self.note("must.be.not.null", "from"),
+            Some(from) if !senders.is_empty() && !senders.iter().any(|sender| sender == from) => {
+                self.note("not.available", "from")
+            }
+            Some(_) => {}
+        }
     }
+}
+
+/// Whether it is an address of the web.
+pub(super) fn web(url: &str) -> bool {
+    url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
+}
+
+/// All that is wrong with a message of the classic API.
+pub(super) fn reasons(i: usize, message: &Message, senders: &[String]) -> Vec<Reason> {
+    let mut notes = Notes::of(i);
+    notes.people(message.to.as_deref(), message.from.as_deref(), senders);
+    let mut note = |key: &str, field: &str| notes.note(key, field);
     let given = |field: &Option<String>| field.as_deref().is_some_and(|text| !text.is_empty());
     if !given(&message.text) && !given(&message.content_url) && !given(&message.template_id) {
         note("must.be.not.null", "");
@@ -86,7 +113,6 @@ pub(super) fn reasons(i: usize, message: &Message, senders: &[String]) -> Vec<Re
     if message.text.as_deref().is_some_and(|text| text.chars().count() > TEXT_MAX) {
         note("length.too.long", "text");
     }
-    let web = |url: &str| url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
     if message.callback_url.as_deref().is_some_and(|url| !web(url)) {
         note("invalid", "callbackUrl");
     }
@@ -107,7 +133,7 @@ pub(super) fn reasons(i: usize, message: &Message, senders: &[String]) -> Vec<Re
     if message.validity.is_some_and(|seconds| seconds != 86_400 || message.template_id.is_none()) {
         note("invalid", "validity");
     }
-    reasons
+    notes.reasons
 }
 
 /// Any type that exists, by its first half; the documentation's misprint passes too.

@@ -1,4 +1,4 @@
-//! Devino's classic API, as far as its documentation tells: rejections by the documented keys, ids above 2^53 as texts in
+//! Devino's classic and direct API, as far as its documentation tells: rejections by the documented keys, ids above 2^53 as texts in
 //! answers and as numbers in webhooks, statuses in arrays.
 
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use super::wire::{Answer, Handed, Wire, hand_over, unread};
 use crate::domain::{Millis, now_ms};
 use judge::{Message, Outcome, Reason, Request, reasons};
 
+mod direct;
 mod judge;
 
 /// Devino.
@@ -29,7 +30,10 @@ pub(super) struct Devino;
 pub(super) const WIRE: Devino = Devino;
 
 pub(super) fn router() -> Router<Arc<Fake>> {
-    Router::new().route("/whatsapp/messages", post(send)).route("/billing-api/companies/current/account", get(balance))
+    Router::new()
+        .route("/whatsapp/messages", post(send))
+        .route("/whatsapp/v2/messages", post(send_direct))
+        .route("/billing-api/companies/current/account", get(balance))
 }
 
 async fn balance(State(fake): State<Arc<Fake>>, headers: HeaderMap) -> Response {
@@ -46,16 +50,33 @@ async fn send(State(fake): State<Arc<Fake>>, headers: HeaderMap, body: Bytes) ->
     let Ok(request) = serde_json::from_slice::<Request>(&body) else {
         return unread(&fake, error(StatusCode::BAD_REQUEST, "The body is not JSON of the right form"));
     };
-    let messages = request.messages.unwrap_or_default();
+    hand_over_all(&fake, request.messages.unwrap_or_default(), handed).await
+}
+
+async fn send_direct(State(fake): State<Arc<Fake>>, headers: HeaderMap, body: Bytes) -> Response {
+    if !authorised(&fake, &headers) {
+        return unread(&fake, error(StatusCode::UNAUTHORIZED, "Invalid credentials"));
+    }
+    let Ok(request) = serde_json::from_slice::<direct::Request>(&body) else {
+        return unread(&fake, error(StatusCode::BAD_REQUEST, "The body is not JSON of the right form"));
+    };
+    hand_over_all(&fake, request.messages(), handed_directly).await
+}
+
+async fn hand_over_all<M>(
+    fake: &Arc<Fake>,
+    messages: Vec<M>,
+    handed: impl Fn(usize, M, &[String], &mut Urls) -> Handed<Vec<Reason>>,
+) -> Response {
     if messages.is_empty() || messages.len() > Devino::BATCH_MAX {
         let key = if messages.is_empty() { "must.be.not.null" } else { "too.many.messages" };
-        return unread(&fake, Devino.answer(vec![Err(Devino.refusal(key, "messages", 0))]));
+        return unread(fake, Devino.answer(vec![Err(Devino.refusal(key, "messages", 0))]));
     }
     let senders = fake.play().script.senders.clone();
     let mut urls = Urls::default();
     let handed = messages.into_iter().enumerate().map(|(i, message)| handed(i, message, &senders, &mut urls));
     let handed = handed.collect();
-    hand_over(Devino, &fake, handed).await
+    hand_over(Devino, fake, handed).await
 }
 
 fn handed(i: usize, message: Message, senders: &[String], urls: &mut Urls) -> Handed<Vec<Reason>> {
@@ -66,6 +87,18 @@ fn handed(i: usize, message: Message, senders: &[String], urls: &mut Urls) -> Ha
         message_id: message.callback_data.unwrap_or_default(),
         text: text.unwrap_or_default(),
         webhook_url: message.callback_url.map(|url| urls.shared(&url)),
+        refusal: (!reasons.is_empty()).then_some(reasons),
+    }
+}
+
+fn handed_directly(i: usize, message: direct::Message, senders: &[String], urls: &mut Urls) -> Handed<Vec<Reason>> {
+    let reasons = direct::reasons(i, &message, senders);
+    let text = |member| direct::text(&message, member);
+    Handed {
+        to: text("to").unwrap_or_default().to_owned(),
+        message_id: text("callbackData").unwrap_or_default().to_owned(),
+        text: direct::said(&message),
+        webhook_url: text("callbackUrl").map(|url| urls.shared(url)),
         refusal: (!reasons.is_empty()).then_some(reasons),
     }
 }

@@ -21,6 +21,12 @@ pub struct Config {
     pub api: Api,
     /// What a webhook must carry, since Devino signs nothing.
     pub webhook_token: Secret,
+    /// Direct: characters of a text; 0: the default.
+    #[serde(default)]
+    pub direct_text_max: i32,
+    /// Direct: a request is one message by itself.
+    #[serde(default)]
+    pub direct_unwrapped: bool,
 }
 
 /// Devino's APIs for WhatsApp.
@@ -30,10 +36,20 @@ pub enum Api {
     /// `POST /whatsapp/messages`.
     #[default]
     Classic,
-    /// `POST /whatsapp/v2/messages`: part of the contract, not carried out.
+    /// `POST /whatsapp/v2/messages`.
     Direct,
     /// A number that this version has no word for.
     Unknown,
+}
+
+impl Config {
+    /// Characters of a text.
+    pub fn text_max(&self) -> usize {
+        match (self.api, usize::try_from(self.direct_text_max)) {
+            (Api::Direct, Ok(most @ 1..)) => most,
+            _ => wire::TEXT_MAX,
+        }
+    }
 }
 
 impl Settings for Config {
@@ -55,6 +71,8 @@ impl Settings for Config {
             from: proto.from,
             api,
             webhook_token: proto.webhook_token.into(),
+            direct_text_max: proto.direct_text_max,
+            direct_unwrapped: proto.direct_unwrapped,
         }
     }
 
@@ -70,6 +88,8 @@ impl Settings for Config {
             from: self.from.clone(),
             api: api.into(),
             webhook_token: self.webhook_token.told(secrets),
+            direct_text_max: self.direct_text_max,
+            direct_unwrapped: self.direct_unwrapped,
         }
     }
 
@@ -84,12 +104,12 @@ impl Settings for Config {
         if self.from.trim().is_empty() {
             violations.add("from", Reason::Required, "the sender's name at Devino");
         }
-        match self.api {
-            Api::Classic => {}
-            Api::Direct => {
-                violations.add("api", Reason::NotSupported, "DIRECT is not carried out by this version; CLASSIC is")
-            }
-            Api::Unknown => violations.add("api", Reason::Invalid, "CLASSIC, or nothing"),
+        if self.api == Api::Unknown {
+            violations.add("api", Reason::Invalid, "CLASSIC, DIRECT, or nothing");
+        }
+        let most = wire::DIRECT_TEXT_MOST;
+        if !(0..=most as i32).contains(&self.direct_text_max) {
+            violations.add("direct_text_max", Reason::Invalid, format!("1 to {most} characters, or nothing"));
         }
         if self.webhook_token.is_empty() {
             let description =
@@ -110,6 +130,7 @@ mod tests {
             from: "AcmeCare".into(),
             api: 0,
             webhook_token: "token-9f2c".into(),
+            ..Default::default()
         }
     }
 
@@ -129,12 +150,12 @@ mod tests {
 
     #[test]
     fn all_that_is_wrong_is_named_at_once() {
-        let wrong = DevinoConfig { base_url: "ftp://x".into(), api: DevinoApi::Direct.into(), ..Default::default() };
+        let wrong = DevinoConfig { base_url: "ftp://x".into(), direct_text_max: 4_097, ..Default::default() };
         let named = [
             ("base_url", Reason::Invalid),
             ("api_key", Reason::Required),
             ("from", Reason::Required),
-            ("api", Reason::NotSupported),
+            ("direct_text_max", Reason::Invalid),
             ("webhook_token", Reason::Required),
         ];
         assert_eq!(violations(wrong), named.map(|(field, reason)| (field.to_owned(), reason)));
@@ -153,6 +174,22 @@ mod tests {
             assert_eq!(violations(wrong), [("api_key".to_owned(), Reason::Invalid)], "{api_key:?}");
         }
         assert_eq!(violations(DevinoConfig { api: 77, ..proto() }), [("api".to_owned(), Reason::Invalid)]);
+    }
+
+    #[test]
+    fn a_longer_text_is_for_the_direct_api_only() {
+        let (classic, direct) = (i32::from(DevinoApi::Classic), i32::from(DevinoApi::Direct));
+        for (api, direct_text_max, most) in
+            [(classic, 0, 1_000), (classic, 4_096, 1_000), (direct, 0, 1_000), (direct, 4_096, 4_096)]
+        {
+            let config = Config::from_proto(DevinoConfig { api, direct_text_max, ..proto() });
+            assert_eq!(config.text_max(), most);
+            assert_eq!(config.to_proto(Secrets::Hidden).direct_text_max, direct_text_max);
+        }
+        assert_eq!(
+            violations(DevinoConfig { direct_text_max: -1, ..proto() }),
+            [("direct_text_max".to_owned(), Reason::Invalid)]
+        );
     }
 
     #[test]

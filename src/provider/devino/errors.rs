@@ -85,12 +85,21 @@ const REJECTIONS: &[Rejection] = &[
     row("invalid", At::Field("contentName"), ErrorReason::InvalidMedia), // [assumed]
     row("invalid", At::Field("templateId"), ErrorReason::TemplateNotFound), // [assumed]
     row("invalid", At::Field("templateParams"), ErrorReason::TemplateParameters), // [assumed]
-    row("invalid", At::Anywhere, ErrorReason::InvalidRequest),      // [assumed]
+    row("invalid", At::Field("image"), ErrorReason::InvalidMedia),  // [assumed], as all below of the direct API
+    row("invalid", At::Field("audio"), ErrorReason::InvalidMedia),
+    row("invalid", At::Field("video"), ErrorReason::InvalidMedia),
+    row("invalid", At::Field("document"), ErrorReason::InvalidMedia),
+    row("invalid", At::Field("location"), ErrorReason::InvalidContent),
+    row("invalid", At::Field("contacts"), ErrorReason::InvalidContent),
+    row("invalid", At::Field("interactive"), ErrorReason::InvalidContent),
+    row("invalid", At::Field("template"), ErrorReason::TemplateNotFound),
+    row("invalid", At::Anywhere, ErrorReason::InvalidRequest), // [assumed]
     row("length.too.long", At::Field("to"), ErrorReason::InvalidRecipient),
     row("length.too.long", At::Field("text"), ErrorReason::ContentTooLong),
     row("length.too.long", At::Field("languageCode"), ErrorReason::TemplateNotFound),
     row("length.too.long", At::Field("contentName"), ErrorReason::InvalidMedia), // [assumed]
     row("length.too.long", At::Field("templateParams"), ErrorReason::TemplateParameters), // [assumed]
+    row("length.too.long", At::Field("interactive"), ErrorReason::ContentTooLong), // [assumed]
     row("length.too.long", At::Anywhere, ErrorReason::InvalidRequest),           // [assumed]
     row("length.too.short", At::Field("contentName"), ErrorReason::InvalidMedia),
     row("length.too.short", At::Field("languageCode"), ErrorReason::TemplateNotFound),
@@ -146,7 +155,8 @@ pub fn rejection(reasons: &[Given], description: &str) -> SendError {
 fn find(given: &Given) -> Option<&'static Rejection> {
     let place = Place::of(&given.reference);
     REJECTIONS.iter().filter(|row| row.key.eq_ignore_ascii_case(given.key.trim())).find(|row| match row.at {
-        At::Field(field) => place == Place::Field(field),
+        // The direct API nests: `text.body`, `contacts[0].name`.
+        At::Field(field) => matches!(place, Place::Field(given) if given.split(['.', '[']).next() == Some(field)),
         At::Message => place == Place::Message,
         At::Request => place == Place::Request,
         At::Anywhere => true,
@@ -272,12 +282,21 @@ mod tests {
             ("invalid", "messages[0].contentName", "INVALID_MEDIA false refused"),
             ("invalid", "messages[0].templateId", "TEMPLATE_NOT_FOUND false refused"),
             ("invalid", "messages[0].templateParams", "TEMPLATE_PARAMETERS false refused"),
+            ("invalid", "messages[0].image.link", "INVALID_MEDIA false refused"),
+            ("invalid", "messages[0].audio", "INVALID_MEDIA false refused"),
+            ("invalid", "messages[0].video", "INVALID_MEDIA false refused"),
+            ("invalid", "messages[0].document.filename", "INVALID_MEDIA false refused"),
+            ("invalid", "messages[0].location", "INVALID_CONTENT false refused"),
+            ("invalid", "messages[0].contacts[1].name", "INVALID_CONTENT false refused"),
+            ("invalid", "messages[0].interactive.action", "INVALID_CONTENT false refused"),
+            ("invalid", "messages[0].template.name", "TEMPLATE_NOT_FOUND false refused"),
             ("invalid", "messages[0].brandNew", "INVALID_REQUEST false refused"),
             ("length.too.long", "messages[0].to", "INVALID_RECIPIENT false refused"),
             ("length.too.long", "messages[0].text", "CONTENT_TOO_LONG false refused"),
             ("length.too.long", "messages[0].languageCode", "TEMPLATE_NOT_FOUND false refused"),
             ("length.too.long", "messages[0].contentName", "INVALID_MEDIA false refused"),
             ("length.too.long", "messages[0].templateParams", "TEMPLATE_PARAMETERS false refused"),
+            ("length.too.long", "messages[0].interactive.body.text", "CONTENT_TOO_LONG false refused"),
             ("length.too.long", "messages[0].brandNew", "INVALID_REQUEST false refused"),
             ("length.too.short", "messages[0].contentName", "INVALID_MEDIA false refused"),
             ("length.too.short", "messages[0].languageCode", "TEMPLATE_NOT_FOUND false refused"),
@@ -295,6 +314,8 @@ mod tests {
         for (key, reference, expected) in cases {
             assert_eq!(said(rejection(&[given(key, reference)], "")), expected, "{key} {reference}");
         }
+        let nested = given("length.too.long", "messages[0].text.body");
+        assert_eq!(said(rejection(&[nested], "")), "CONTENT_TOO_LONG false refused");
         assert_eq!(cases.len(), REJECTIONS.len(), "a row has no case");
         assert_eq!(said(rejection(&[given("brand.new", "")], "")), "UNKNOWN true Some(1)");
         assert_eq!(said(rejection(&[], "")), "UNKNOWN true Some(1)");

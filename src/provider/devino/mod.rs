@@ -1,4 +1,4 @@
-//! Devino Telecom, classic API. `README.md` in this folder says what is carried, and what was assumed.
+//! Devino Telecom, classic and direct API. `README.md` in this folder says what is carried, and what was assumed.
 
 use async_trait::async_trait;
 use reqwest::{Method, StatusCode};
@@ -13,6 +13,7 @@ use crate::domain::content::MediaKind;
 use crate::domain::{DeliveryError, ErrorReason};
 
 pub mod config;
+mod direct;
 mod errors;
 mod send;
 #[cfg(test)]
@@ -40,9 +41,12 @@ impl Adapter {
         Self {
             base: address::base(&config.base_url, wire::BASE_URL).ok(),
             callback_url: String::from(callback_url).into(),
-            config,
             http: context.http,
-            capabilities: capabilities(),
+            capabilities: match config.api {
+                config::Api::Direct => direct::capabilities(&config),
+                config::Api::Classic | config::Api::Unknown => capabilities(),
+            },
+            config,
         }
     }
 
@@ -108,6 +112,20 @@ fn balance(body: &[u8]) -> String {
 
 /// What the classic API carries.
 fn capabilities() -> Capabilities {
+    Capabilities {
+        batch: wire::BATCH_MAX,
+        in_flight: wire::IN_FLIGHT,
+        text_max: Some(wire::TEXT_MAX),
+        media: files(wire::TEXT_MAX),
+        template: Some(TemplateRule { positional: true, named: false, header: false, buttons: false }),
+        check: true,
+        echoes_message_id: true,
+        ..Capabilities::default()
+    }
+}
+
+/// Files, by either API.
+fn files(caption_max: usize) -> Vec<MediaRule> {
     let rule = |kind, mime_types, bytes_max, caption_max, file_name_max| MediaRule {
         kind,
         mime_types,
@@ -116,21 +134,12 @@ fn capabilities() -> Capabilities {
         file_name_max,
         by_media_id: false,
     };
-    let caption = Some(wire::TEXT_MAX);
-    Capabilities {
-        batch: wire::BATCH_MAX,
-        in_flight: wire::IN_FLIGHT,
-        text_max: Some(wire::TEXT_MAX),
-        media: vec![
-            rule(MediaKind::Image, wire::IMAGE_TYPES, wire::IMAGE_BYTES_MAX, caption, None),
-            rule(MediaKind::Audio, wire::AUDIO_TYPES, wire::AUDIO_BYTES_MAX, None, None),
-            rule(MediaKind::Voice, wire::VOICE_TYPES, wire::AUDIO_BYTES_MAX, None, None),
-            rule(MediaKind::Video, wire::VIDEO_TYPES, wire::VIDEO_BYTES_MAX, caption, None),
-            rule(MediaKind::Document, &[], wire::DOCUMENT_BYTES_MAX, caption, Some(wire::FILE_NAME_MAX)),
-        ],
-        template: Some(TemplateRule { positional: true, named: false, header: false, buttons: false }),
-        check: true,
-        echoes_message_id: true,
-        ..Capabilities::default()
-    }
+    let caption = Some(caption_max);
+    vec![
+        rule(MediaKind::Image, wire::IMAGE_TYPES, wire::IMAGE_BYTES_MAX, caption, None),
+        rule(MediaKind::Audio, wire::AUDIO_TYPES, wire::AUDIO_BYTES_MAX, None, None),
+        rule(MediaKind::Voice, wire::VOICE_TYPES, wire::AUDIO_BYTES_MAX, None, None),
+        rule(MediaKind::Video, wire::VIDEO_TYPES, wire::VIDEO_BYTES_MAX, caption, None),
+        rule(MediaKind::Document, &[], wire::DOCUMENT_BYTES_MAX, caption, Some(wire::FILE_NAME_MAX)),
+    ]
 }

@@ -8,6 +8,7 @@ use reqwest::{Method, StatusCode};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
+use super::config::Api;
 use super::errors::{self, Given, Place};
 use super::{Adapter, wire};
 use crate::domain::content::{Content, Media, MediaKind, MediaSource, Template};
@@ -15,9 +16,22 @@ use crate::domain::message::Exchange;
 use crate::domain::{DeliveryError, ErrorReason};
 use crate::provider::capabilities::mime_essence;
 use crate::provider::http::{Body, Call, HttpAnswer};
-use crate::provider::{Answer, Outgoing, Receipt, SendError, address};
+use crate::provider::{Answer, Outgoing, Receipt, SendError, address, whatsapp};
 
-/// One message as Devino takes it.
+/// One message as Devino takes it, and what of it no answer may repeat.
+struct Packed<'a> {
+    form: Form<'a>,
+    private: Vec<&'a str>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Form<'a> {
+    Classic(Box<Item<'a>>),
+    Direct(Map<String, Value>),
+}
+
+/// One message as the classic API takes it.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Item<'a> {
@@ -55,7 +69,7 @@ impl Serialize for Parameters<'_> {
 
 #[derive(Serialize)]
 struct Request<'a> {
-    messages: &'a [Item<'a>],
+    messages: Vec<&'a Form<'a>>,
 }
 
 /// What a request of several came to, when it was not one outcome each.
@@ -89,7 +103,7 @@ impl Adapter {
         let mut items = Vec::with_capacity(messages.len());
         let mut places = Vec::with_capacity(messages.len());
         for (place, message) in messages.iter().enumerate() {
-            match self.item(message) {
+            match self.packed(message) {
                 Ok(item) => {
                     items.push(item);
                     places.push(place);
@@ -124,13 +138,17 @@ impl Adapter {
         answers.into_iter().map(|answer| answer.unwrap_or_else(unanswered)).collect()
     }
 
-    async fn post(&self, items: &[Item<'_>]) -> (Verdict, Option<Arc<Exchange>>) {
+    async fn post(&self, items: &[Packed<'_>]) -> (Verdict, Option<Arc<Exchange>>) {
         let Some(base) = &self.base else {
             let error =
                 DeliveryError::ours(ErrorReason::InvalidSender, "the sender's base_url is not an address", false);
             return (Verdict::All(Err(SendError::Refused(error))), None);
         };
-        let body = match serde_json::to_vec(&Request { messages: items }) {
+        let body = match items {
+            [only] if self.config.api == Api::Direct && self.config.direct_unwrapped => serde_json::to_vec(&only.form),
+            items => serde_json::to_vec(&Request { messages: items.iter().map(|item| &item.form).collect() }),
+        };
+        let body = match body {
             Ok(body) => body,
             Err(error) => {
                 let error = DeliveryError::ours(ErrorReason::InvalidRequest, error.to_string(), false);
@@ -139,11 +157,14 @@ impl Adapter {
         };
         // Devino's descriptions could quote what they speak of.
         let mut secrets = self.secrets();
-        secrets.extend(items.iter().map(|item| item.to));
-        secrets.extend(items.iter().map(|item| item.text).filter(|text| text.len() >= QUOTABLE));
+        secrets.extend(items.iter().flat_map(|item| item.private.iter().copied()));
+        let path = match self.config.api {
+            Api::Direct => wire::DIRECT_PATH,
+            Api::Classic | Api::Unknown => wire::SEND_PATH,
+        };
         let call = Call {
             method: Method::POST,
-            url: address::below(base, wire::SEND_PATH),
+            url: address::below(base, path),
             headers: vec![self.authorization(), ("accept", "application/json".into())],
             body: Body::Json(body),
             redact: secrets.clone(),
@@ -156,7 +177,17 @@ impl Adapter {
         (verdict.without(&secrets), Some(called.exchange))
     }
 
-    /// The message in Devino's form. Lengths were judged at the door, and Devino judges them again; what has no form
+    fn packed<'a>(&'a self, message: &'a Outgoing) -> Result<Packed<'a>, SendError> {
+        let form = match self.config.api {
+            Api::Direct => Form::Direct(self.direct(message)?),
+            Api::Classic | Api::Unknown => Form::Classic(Box::new(self.item(message)?)),
+        };
+        let mut private = whatsapp::private_words(&message.content);
+        private.push(&message.to.digits);
+        Ok(Packed { form, private })
+    }
+
+    /// The message in the classic API's form. Lengths were judged at the door, and Devino judges them again; what has no form
     /// at all is refused here, rather than sent in part.
     pub(super) fn item<'a>(&'a self, message: &'a Outgoing) -> Result<Item<'a>, SendError> {
         let mut item = Item {
@@ -178,9 +209,6 @@ impl Adapter {
         Ok(item)
     }
 }
-
-/// Texts shorter than this are not looked for in answers: words like "to" stand there for themselves.
-const QUOTABLE: usize = 8;
 
 fn fill_media<'a>(item: &mut Item<'a>, media: &'a Media) -> Result<(), SendError> {
     let MediaSource::Url(url) = &media.source else { return Err(not_supported("media by id")) };
@@ -226,10 +254,19 @@ fn judge(answer: &HttpAnswer, sent: usize) -> Verdict {
     }
 }
 
+/// The results of an answer; a single one may stand without the list, and without `result` when it says OK or REJECTED.
 fn read(body: &[u8]) -> Option<Vec<Value>> {
-    match serde_json::from_slice::<Map<String, Value>>(body).ok()?.remove("result")? {
-        Value::Array(results) => Some(results),
-        _ => None,
+    let mut answer = serde_json::from_slice::<Map<String, Value>>(body).ok()?;
+    match answer.remove("result") {
+        Some(Value::Array(results)) => Some(results),
+        Some(result @ Value::Object(_)) => Some(vec![result]),
+        Some(_) => None,
+        None => {
+            let answer = Value::Object(answer);
+            let code = text(&answer, "code").trim();
+            let is_result = ["OK", "REJECTED"].iter().any(|word| code.eq_ignore_ascii_case(word));
+            is_result.then(|| vec![answer])
+        }
     }
 }
 
@@ -309,6 +346,6 @@ fn judge_status(answer: &HttpAnswer) -> Verdict {
     }
 }
 
-fn not_supported(what: &str) -> SendError {
+pub(super) fn not_supported(what: &str) -> SendError {
     SendError::not_supported("devino", what)
 }

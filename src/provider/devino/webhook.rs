@@ -10,7 +10,7 @@ use crate::domain::event::ClientInfo;
 use crate::domain::{Contact, IncomingContent, MessageStatus, Millis};
 use crate::provider::capabilities::mime_essence;
 use crate::provider::lenient::{decimal, integer, items, text};
-use crate::provider::{IncomingReport, Report, StatusReport, Unreadable, Webhook, cards, plausible_time};
+use crate::provider::{IncomingReport, Report, StatusReport, Unreadable, Webhook, cards, plausible_time, whatsapp};
 
 /// Reads a webhook: an array or a single object, statuses and incoming messages alike, each item on its own.
 pub(super) fn parse(webhook: &Webhook) -> Vec<Result<Report, Unreadable>> {
@@ -20,7 +20,19 @@ pub(super) fn parse(webhook: &Webhook) -> Vec<Result<Report, Unreadable>> {
     };
     let read =
         |(index, raw): (usize, &RawValue)| item(raw, webhook.receive_at_ms).map_err(|why| Unreadable { index, why });
-    items.into_iter().enumerate().map(read).collect()
+    items.into_iter().flat_map(unwrapped).enumerate().map(read).collect()
+}
+
+/// [assumed] The direct API may put messages of people under `messages`, as WhatsApp does: then each is an item.
+fn unwrapped(raw: &RawValue) -> Vec<&RawValue> {
+    #[derive(serde::Deserialize)]
+    struct Wrapped<'a> {
+        #[serde(borrow)]
+        messages: Vec<&'a RawValue>,
+    }
+    // Statuses, of which there are many, are spared the second look.
+    let wrapped = raw.get().contains("\"messages\"").then(|| serde_json::from_str::<Wrapped<'_>>(raw.get()).ok());
+    wrapped.flatten().map_or_else(|| vec![raw], |wrapped| wrapped.messages)
 }
 
 fn item(raw: &RawValue, receive_at_ms: Millis) -> Result<Report, String> {
@@ -28,7 +40,9 @@ fn item(raw: &RawValue, receive_at_ms: Millis) -> Result<Report, String> {
     let item: Value = serde_json::from_str(raw.get()).map_err(|error| format!("cannot be read: {error}"))?;
     let Value::Object(item) = item else { return Err("not an object".into()) };
     let has = |member: &str| item.get(member).is_some_and(|value| !value.is_null());
-    if has("incomingMessageId") || (has("from") && has("to") && !has("status")) {
+    if !has("incomingMessageId") && has("type") && !has("status") {
+        Ok(Report::Incoming(direct(&item, raw, receive_at_ms)))
+    } else if has("incomingMessageId") || (has("from") && has("to") && !has("status")) {
         Ok(Report::Incoming(incoming(&item, raw, receive_at_ms)))
     } else if has("status") || has("messageId") {
         status(&item, receive_at_ms).map(Report::Status)
@@ -100,6 +114,19 @@ fn incoming(item: &Map<String, Value>, raw: &RawValue, receive_at_ms: Millis) ->
         occur_at_ms: time(item, receive_at_ms),
         profile_name: text(item, "profileName").unwrap_or_default(),
         ..IncomingReport::new(contact, content(item, raw))
+    }
+}
+
+/// [assumed] A message in WhatsApp's own form, as the direct API may post it: nothing is published of what it posts.
+fn direct(item: &Map<String, Value>, raw: &RawValue, receive_at_ms: Millis) -> IncomingReport {
+    let contact = text(item, "from").map(Contact::of_phone).unwrap_or_default();
+    let time = integer(item, "timestamp").or_else(|| integer(item, "ts"));
+    IncomingReport {
+        provider_message_id: wire::id_of(item.get("id")),
+        occur_at_ms: time.and_then(|time| plausible_time(time, receive_at_ms)),
+        profile_name: text(item, "profileName").unwrap_or_default(),
+        reply_to: whatsapp::reply_to(item).as_deref().and_then(wire::canonical_id),
+        ..IncomingReport::new(contact, whatsapp::content(item, raw.get()))
     }
 }
 

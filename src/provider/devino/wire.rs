@@ -5,6 +5,8 @@
 pub const BASE_URL: &str = "https://api.devino.online";
 /// [docs] `POST`: messages of the classic API.
 pub const SEND_PATH: &str = "whatsapp/messages";
+/// [docs] `POST`: messages of the direct API (docs.devino.online/en/http/direct_wa_api/).
+pub const DIRECT_PATH: &str = "whatsapp/v2/messages";
 /// [assumed] `GET`: seen in public client code only. Its answer tells whether the key works.
 pub const BALANCE_PATH: &str = "billing-api/companies/current/account";
 /// [docs] The key is sent as it was issued: it looks like base64, but is opaque.
@@ -17,6 +19,14 @@ pub const BATCH_MAX: usize = 100;
 pub const IN_FLIGHT: u32 = 16;
 /// [docs] "1,000 UTF-8 characters"; [assumed] characters, not bytes. Captions travel in the same field.
 pub const TEXT_MAX: usize = 1_000;
+/// [assumed] WhatsApp's own limit, above which no setting raises the direct API's; its own is not published.
+pub const DIRECT_TEXT_MOST: usize = 4_096;
+/// [assumed] WhatsApp's own limit of captions, for the direct API where texts may be as long.
+pub const DIRECT_CAPTION_MOST: usize = 1_024;
+/// [assumed] Cards in one message of the direct API.
+pub const DIRECT_CARDS_MAX: usize = 5;
+/// [assumed] The language of templates of the direct API sent without one: the classic API's, in WhatsApp's form.
+pub const DIRECT_LANGUAGE: &str = "en";
 /// [docs] Characters of `contentName`.
 pub const FILE_NAME_MAX: usize = 100;
 

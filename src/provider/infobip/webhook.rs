@@ -127,6 +127,7 @@ fn incoming(item: &Map<String, Value>, message: &Map<String, Value>, raw: &RawVa
     if let Some(user_id) = text(who, "userId") {
         contact.user_id = Some(user_id);
     }
+    contact.username = text(who, "username");
     IncomingReport {
         account: digits(item, "to"),
         provider_message_id: text(item, "messageId").and_then(|id| wire::canonical_id(&id)),

@@ -44,13 +44,6 @@ pub const AUDIO_TYPES: &[&str] = &["audio/aac", "audio/amr", "audio/mp4", "audio
 pub const VIDEO_TYPES: &[&str] = &["video/mp4", "video/3gpp"];
 pub const STICKER_TYPES: &[&str] = &["image/webp"];
 pub const CARDS_MAX: usize = 257;
-pub const INTERACTIVE_HEADER_MAX: usize = 60;
-pub const INTERACTIVE_FOOTER_MAX: usize = 60;
-pub const BUTTONS_MAX: usize = 3;
-pub const BUTTON_TITLE_MAX: usize = 20;
-pub const ROWS_MAX: usize = 10;
-pub const ROW_TITLE_MAX: usize = 24;
-pub const ROW_DESCRIPTION_MAX: usize = 72;
 
 /// [docs] How address-book entries are spelt, going out; [assumed] coming in as well.
 pub const CARDS: Spelling = Spelling {

@@ -32,6 +32,7 @@ pub(super) fn capabilities() -> Capabilities {
             media(MediaKind::Sticker, &["image/webp"], 500 << 10, false, false),
         ],
         location: true,
+        location_url: true,
         contact_cards_max: Some(5),
         interactive: Some(InteractiveRule {
             body_max: 1_024,

@@ -8,6 +8,7 @@ mod outgoing;
 pub use incoming::{MEDIA_TYPES, content, media_kind, reply_to};
 pub use outgoing::{part, private_words};
 
+use super::capabilities::InteractiveRule;
 use super::cards::Spelling;
 
 /// How WhatsApp spells the members of an address-book entry.
@@ -24,8 +25,18 @@ pub const CARDS: Spelling = Spelling {
     country_code: "country_code",
 };
 
-/// Characters of an interactive message's text.
-pub const INTERACTIVE_BODY_MAX: usize = 1_024;
+/// What buttons and lists may be: WhatsApp's own limits. Buttons that open a page are not taken everywhere.
+pub const INTERACTIVE: InteractiveRule = InteractiveRule {
+    body_max: 1_024,
+    header_max: Some(60),
+    footer_max: Some(60),
+    buttons_max: 3,
+    button_title_max: 20,
+    rows_max: 10,
+    row_title_max: 24,
+    row_description_max: 72,
+    url_button: false,
+};
 
 /// A language as WhatsApp writes it: `pt_BR` for `pt-br`; a script (`zh-Hans-CN`) is left out.
 pub fn language_code(given: &str) -> Option<String> {

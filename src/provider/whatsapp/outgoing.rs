@@ -39,11 +39,37 @@ pub fn private_words(content: &Content) -> Vec<&str> {
             let name = cards.iter().map(|card| card.name.formatted_name.as_str());
             name.chain(cards.iter().flat_map(|card| card.phones.iter().map(|phone| phone.phone.as_str()))).collect()
         }
-        Content::Interactive(message) => vec![&message.body, &message.footer],
-        Content::Template(template) => template.parameters.values().map(String::as_str).collect(),
+        Content::Interactive(message) => menu_words(message),
+        Content::Template(template) => {
+            let values = template.parameters.values().map(String::as_str);
+            let buttons = template.buttons.iter().map(|button| button.parameter.as_str());
+            let header: Vec<&str> = match &template.header {
+                Some(TemplateHeader::Text(text)) => vec![text.as_str()],
+                Some(TemplateHeader::Location(place)) => vec![&place.name, &place.address],
+                Some(TemplateHeader::Media(media)) => vec![&media.file_name],
+                None => Vec::new(),
+            };
+            values.chain(buttons).chain(header).collect()
+        }
         Content::Reaction(_) => Vec::new(),
     };
     words.retain(|word| word.len() >= QUOTABLE);
+    words
+}
+
+fn menu_words(message: &Interactive) -> Vec<&str> {
+    let mut words: Vec<&str> = vec![&message.body, &message.footer];
+    if let Some(InteractiveHeader::Text(text)) = &message.header {
+        words.push(text);
+    }
+    match &message.action {
+        InteractiveAction::ReplyButtons(buttons) => words.extend(buttons.iter().map(|button| button.title.as_str())),
+        InteractiveAction::List(list) => {
+            let rows = list.sections.iter().flat_map(|section| &section.rows);
+            words.extend(rows.flat_map(|row| [row.title.as_str(), &row.description]));
+        }
+        InteractiveAction::UrlButton { url, .. } => words.push(url),
+    }
     words
 }
 
@@ -299,6 +325,34 @@ mod tests {
             Content::Reaction(Reaction { message_id: None, emoji: "👍".into() }),
         ] {
             assert!(part(&content, "pt_BR").is_err(), "{content:?}");
+        }
+    }
+
+    #[test]
+    fn what_people_say_is_known_wherever_it_stands() {
+        let title = ReplyButton { id: "yes".into(), title: "Yes, please".into() };
+        let row = ListRow { id: "r1".into(), title: "Ten in the morning".into(), description: "by the door".into() };
+        let list = List { button: "Times".into(), sections: vec![ListSection { title: "".into(), rows: vec![row] }] };
+        let header = |text: &str| Some(InteractiveHeader::Text(text.into()));
+        let button = TemplateButton { index: 0, parameter: "A-1001-0007".into(), kind: Default::default() };
+        for (content, words) in [
+            (Content::Text(Text { body: "short".into(), preview_url: false }), vec![]),
+            (
+                Content::Media(media(MediaKind::Document, "Invoice 77", "invoice-77.pdf")),
+                vec!["Invoice 77", "invoice-77.pdf"],
+            ),
+            (Content::ContactCards(vec![rui()]), vec!["Rui Melo", "+351910000009"]),
+            (
+                buttons(header("To Maria"), InteractiveAction::ReplyButtons(vec![title])),
+                vec!["Deliver today?", "To Maria", "Yes, please"],
+            ),
+            (buttons(None, InteractiveAction::List(list)), vec!["Deliver today?", "Ten in the morning", "by the door"]),
+            (
+                filled(Some(TemplateHeader::Text("Maria Silva".into())), &[("1", "Rua Exemplo 10")], vec![button]),
+                vec!["Rua Exemplo 10", "A-1001-0007", "Maria Silva"],
+            ),
+        ] {
+            assert_eq!(private_words(&content), words);
         }
     }
 

@@ -1,5 +1,6 @@
 //! Devino from end to end, with the fake provider over HTTP on the other side.
 
+mod direct;
 mod faults;
 mod incoming;
 mod sending;

@@ -1,12 +1,14 @@
 //! What people wrote.
 
 use anyhow::Result;
+use recado::fake::FakeProvider;
 use recado::proto;
 use recado::proto::incoming_message::Content;
 use serde_json::{Map, Value, json};
 
 use super::{fake, post, sender, webhook};
-use crate::gateway::{EventStream, TestGateway};
+use crate::gateway::{EventStream, Setup, TestGateway};
+use crate::media::downloaded;
 use crate::on_both_databases;
 use crate::tools::silent;
 
@@ -18,13 +20,26 @@ async fn next_incoming(stream: &mut EventStream) -> Result<proto::IncomingMessag
     }
 }
 
-/// The fields of a recorded webhook.
-fn recorded(name: &str) -> Result<Value> {
+/// The fields of a recorded webhook, whose files lie at the fake.
+fn recorded(fake: &FakeProvider, name: &str) -> Result<Value> {
     let path = format!("{}/tests/fixtures/twilio/{name}.form", env!("CARGO_MANIFEST_DIR"));
     let body = std::fs::read(path)?;
-    let fields: Map<String, Value> =
-        url::form_urlencoded::parse(&body).into_owned().map(|(name, value)| (name, value.into())).collect();
+    let fields: Map<String, Value> = url::form_urlencoded::parse(&body)
+        .into_owned()
+        .map(|(name, value)| {
+            let value = value.replace("https://api.twilio.com", &fake.base_url("twilio"));
+            (name, value.replace("https://media.example.test", &fake.base_url("twilio")).into())
+        })
+        .collect();
     Ok(fields.into())
+}
+
+/// The same without the gateway's own id of its file.
+fn unnamed(mut content: Content) -> Content {
+    if let Content::Media(media) = &mut content {
+        media.media_id.clear();
+    }
+    content
 }
 
 fn media(kind: proto::MediaKind, mime_type: &str, caption: &str) -> Content {
@@ -66,7 +81,7 @@ on_both_databases! {
             ("incoming_list", Some(Content::ListReply(row))),
             ("incoming_order", None),
         ] {
-            let payload = recorded(name)?;
+            let payload = recorded(&fake, name)?;
             post(&fake, &webhook(&gateway, "acme"), payload.clone());
             let incoming = next_incoming(&mut stream).await?;
             assert_eq!(incoming.provider_message_id, payload["MessageSid"].as_str().unwrap(), "{name}");
@@ -74,7 +89,7 @@ on_both_databases! {
             assert_eq!((&*contact.phone_number, &*contact.wa_id), ("+5511987654321", "5511987654321"));
             assert_eq!(incoming.profile_name, "Marina");
             match (incoming.content.unwrap(), expected) {
-                (content, Some(expected)) => assert_eq!(content, expected, "{name}"),
+                (content, Some(expected)) => assert_eq!(unnamed(content), expected, "{name}"),
                 (Content::Unsupported(raw), None) => {
                     let kept: Value = serde_json::from_str(&raw.raw)?;
                     assert_eq!((raw.r#type.as_str(), &kept["Body"]), ("order", &json!("Pedido")));
@@ -112,7 +127,7 @@ on_both_databases! {
         let fake = fake(silent()).await?;
         sender(&mut gateway, "acme", &fake).await?;
         let mut stream = gateway.stream(Default::default()).await?;
-        post(&fake, &webhook(&gateway, "acme"), recorded("incoming_username")?);
+        post(&fake, &webhook(&gateway, "acme"), recorded(&fake, "incoming_username")?);
         let contact = next_incoming(&mut stream).await?.contact.unwrap();
         assert_eq!((&*contact.phone_number, &*contact.user_id), ("", "BR.13491208655302741918"));
         gateway.stop().await?;
@@ -124,14 +139,28 @@ on_both_databases! {
         let fake = fake(silent()).await?;
         sender(&mut gateway, "acme", &fake).await?;
         let mut stream = gateway.stream(Default::default()).await?;
-        post(&fake, &webhook(&gateway, "acme"), recorded("incoming_two_files")?);
+        post(&fake, &webhook(&gateway, "acme"), recorded(&fake, "incoming_two_files")?);
         let files = [next_incoming(&mut stream).await?, next_incoming(&mut stream).await?];
-        let [first, second] = files.map(|file| file.content.unwrap());
+        let [first, second] = files.map(|file| unnamed(file.content.unwrap()));
         assert_eq!(first, media(proto::MediaKind::Image, "image/png", "os dois"));
         assert_eq!(second, media(proto::MediaKind::Document, "application/pdf", ""));
-        post(&fake, &webhook(&gateway, "acme"), recorded("incoming_referral")?);
+        post(&fake, &webhook(&gateway, "acme"), recorded(&fake, "incoming_referral")?);
         let referral = next_incoming(&mut stream).await?.referral.unwrap();
         assert_eq!((&*referral.headline, &*referral.source_type), ("Liquidação", "ad"));
+        gateway.stop().await?;
+        Ok(())
+    }
+
+    async fn i14_a_file_behind_the_credentials_is_fetched_and_its_store_never_sees_them(engine) {
+        let mut gateway = TestGateway::start_with(engine, Setup::default().with("guard.allow", "127.0.0.1, ::1")).await?;
+        let fake = fake(silent()).await?;
+        sender(&mut gateway, "acme", &fake).await?;
+        let mut stream = gateway.stream(Default::default()).await?;
+        post(&fake, &webhook(&gateway, "acme"), recorded(&fake, "incoming_image")?);
+        let Content::Media(media) = next_incoming(&mut stream).await?.content.unwrap() else { panic!("a file") };
+        // The fake answers 401 without the credentials, and its store 400 with them.
+        let (_, bytes) = downloaded(&gateway, &media.media_id).await?;
+        assert!(bytes.starts_with(b"GIF89a"));
         gateway.stop().await?;
         Ok(())
     }

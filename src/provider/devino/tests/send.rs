@@ -16,7 +16,7 @@ fn text(n: usize) -> Outgoing {
     message(n, Content::Text(Text { body: format!("Your parcel {n} leaves today."), preview_url: false }))
 }
 
-fn message(n: usize, content: Content) -> Outgoing {
+pub(super) fn message(n: usize, content: Content) -> Outgoing {
     let digits = format!("3519100000{n:02}");
     Outgoing {
         message_id: MessageId::generate(),
@@ -33,14 +33,14 @@ fn texts(count: usize) -> Vec<Outgoing> {
     (0..count).map(text).collect()
 }
 
-async fn fake(faults: impl Into<Vec<Fault>>) -> FakeProvider {
+pub(super) async fn fake(faults: impl Into<Vec<Fault>>) -> FakeProvider {
     let fake = FakeProvider::start("127.0.0.1:0".parse().unwrap()).await.unwrap();
     fake.set_script(Script { faults: faults.into(), statuses: vec![], ..Script::default() }).unwrap();
     fake
 }
 
 /// An outcome in one line.
-fn said(answer: &Answer) -> String {
+pub(super) fn said(answer: &Answer) -> String {
     match &answer.outcome {
         Ok(receipt) if receipt.provider_message_id.is_some() => "taken".into(),
         Ok(_) => "taken without an id".into(),
@@ -66,7 +66,7 @@ async fn under(action: Action) -> (String, u64) {
 }
 
 /// Answers every request with these bytes.
-async fn answering(bytes: impl Into<Vec<u8>>) -> String {
+pub(super) async fn answering(bytes: impl Into<Vec<u8>>) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base_url = format!("http://{}", listener.local_addr().unwrap());
     let bytes = bytes.into();
