@@ -388,6 +388,28 @@ pub struct TemplateButton {
     pub index: u32,
     /// The button's variable.
     pub parameter: String,
+    /// What the button does.
+    #[serde(default, skip_serializing_if = "TemplateButtonKind::is_url")]
+    pub kind: TemplateButtonKind,
+}
+
+/// What a button of a template does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum TemplateButtonKind {
+    /// It opens a page.
+    #[default]
+    Url,
+    /// It answers.
+    QuickReply,
+    /// It copies a code.
+    CopyCode,
+}
+
+impl TemplateButtonKind {
+    fn is_url(&self) -> bool {
+        *self == Self::Url
+    }
 }
 
 /// What a person sent.

@@ -66,7 +66,9 @@ impl<W: Wire> After<W> {
         let now = now_ms();
         let mut statuses = Vec::with_capacity(steps.len());
         for (i, (step, delay)) in steps.iter().zip(delays).enumerate() {
+            let url = message.webhook_url.as_deref().unwrap_or_default();
             let post = self.wire.status(&self.fake, message, step, now + delay as i64);
+            let post = self.wire.addressed(&self.fake, url, post);
             let delay = Duration::from_millis(delay).max(SOONEST);
             if play.chance(2_000_000 + i as u64, occasion) < script.webhooks.duplicate {
                 statuses.push((delay + COPY_AFTER, post.clone()));

@@ -23,11 +23,13 @@ mod control;
 mod devino;
 mod digivox;
 mod files;
+mod infobip;
 mod ledger;
 mod post;
 mod script;
 #[cfg(test)]
 mod tests;
+mod twilio;
 mod wire;
 
 pub use files::file;
@@ -162,17 +164,20 @@ macro_rules! providers {
             Router::new()$(.nest(concat!("/", stringify!($module)), $module::router()))+
         }
 
-        /// An incoming message as a provider posts it; nothing for one that is not played.
-        fn incoming(provider: &str, fake: &Fake, payload: Map<String, Value>) -> Option<post::Post> {
+        /// An incoming message as a provider posts it there; nothing for one that is not played.
+        fn incoming(provider: &str, fake: &Fake, url: &str, payload: Map<String, Value>) -> Option<post::Post> {
             match provider {
-                $(stringify!($module) => Some($module::WIRE.incoming(fake, payload)),)+
+                $(stringify!($module) => {
+                    let post = $module::WIRE.incoming(fake, payload);
+                    Some($module::WIRE.addressed(fake, url, post))
+                })+
                 _ => None,
             }
         }
     };
 }
 
-providers! { cloudhumans devino digivox }
+providers! { cloudhumans devino digivox infobip twilio }
 
 /// What the handlers share.
 #[derive(Debug)]
@@ -215,7 +220,7 @@ impl Fake {
     }
 
     fn post_incoming(&self, provider: &str, url: &str, payload: Map<String, Value>) -> Result<(), String> {
-        let post = incoming(provider, self, payload)
+        let post = incoming(provider, self, url, payload)
             .ok_or_else(|| format!("provider is {:?}; it is one of {}", provider, PROVIDERS.join(", ")))?;
         self.poster.push(&url.into(), self.next_id(), post::Item { due: Instant::now(), post });
         Ok(())

@@ -55,6 +55,11 @@ pub(super) trait Wire: Copy + Send + Sync + Unpin + 'static {
     /// An incoming message as it is posted: ids and times that are missing are filled in, and what the wire wraps items
     /// in is put around it.
     fn incoming(self, fake: &Fake, payload: Map<String, Value>) -> Post;
+
+    /// What goes to an address, signed, where the signature covers the address.
+    fn addressed(self, _fake: &Fake, _url: &str, post: Post) -> Post {
+        post
+    }
 }
 
 /// One message of a request, as the wire read it.

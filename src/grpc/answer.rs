@@ -4,7 +4,8 @@ use prost_types::Timestamp;
 
 use crate::domain::content::{
     ContactCard, Content, IncomingContent, IncomingMedia, Interactive, InteractiveAction, InteractiveHeader, Location,
-    Media, MediaKind, MediaSource, Order, OrderItem, Reaction, SystemNotice, Template, TemplateHeader,
+    Media, MediaKind, MediaSource, Order, OrderItem, Reaction, SystemNotice, Template, TemplateButtonKind,
+    TemplateHeader,
 };
 use crate::domain::event::{
     self, ClientInfo, Event, IncomingMessage, Pricing, Referral, SenderChange, StatusChanged, TemplateChanged,
@@ -374,16 +375,25 @@ fn template(template: &Template) -> proto::TemplateContent {
             TemplateHeader::Location(place) => Header::Location(location(place)),
         }),
     });
-    let buttons = template
-        .buttons
-        .iter()
-        .map(|button| proto::TemplateButton { index: button.index as i32, parameter: button.parameter.clone() });
+    let buttons = template.buttons.iter().map(|button| proto::TemplateButton {
+        index: button.index as i32,
+        parameter: button.parameter.clone(),
+        kind: template_button_kind(button.kind).into(),
+    });
     proto::TemplateContent {
         template: template.template.clone(),
         language_code: template.language_code.clone(),
         parameters: template.parameters.clone().into_iter().collect(),
         header,
         buttons: buttons.collect(),
+    }
+}
+
+fn template_button_kind(kind: TemplateButtonKind) -> proto::TemplateButtonKind {
+    match kind {
+        TemplateButtonKind::Url => proto::TemplateButtonKind::Url,
+        TemplateButtonKind::QuickReply => proto::TemplateButtonKind::QuickReply,
+        TemplateButtonKind::CopyCode => proto::TemplateButtonKind::CopyCode,
     }
 }
 

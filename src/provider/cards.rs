@@ -1,4 +1,4 @@
-//! Address-book entries that people send. Providers name the members alike but spell them each in their own way; one
+//! Address-book entries that people send, or are sent. Providers name the members alike but spell them each in their own way; one
 //! documents objects as texts, so all forms are taken.
 
 use serde_json::{Map, Value};
@@ -129,4 +129,90 @@ fn list<T: Default + PartialEq>(
         None => Vec::new(),
     };
     parts.into_iter().filter(|part| *part != T::default()).collect()
+}
+
+/// Writes a card; what is empty is left out.
+pub fn write(card: &ContactCard, spelling: &Spelling) -> Value {
+    let name = &card.name;
+    let mut members = texts([("birthday", &card.birthday)]);
+    let name = texts([
+        (spelling.formatted_name, &name.formatted_name),
+        (spelling.first_name, &name.first_name),
+        (spelling.last_name, &name.last_name),
+        (spelling.middle_name, &name.middle_name),
+        (spelling.prefix, &name.prefix),
+        (spelling.suffix, &name.suffix),
+    ]);
+    members.insert(spelling.name.to_owned(), name.into());
+    if let Some(work) = &card.organization {
+        let work = texts([("company", &work.company), ("department", &work.department), ("title", &work.title)]);
+        members.insert(spelling.organization.to_owned(), work.into());
+    }
+    let mut list = |name: &str, parts: Vec<Map<String, Value>>| {
+        if !parts.is_empty() {
+            members.insert(name.to_owned(), parts.into_iter().map(Value::Object).collect());
+        }
+    };
+    let phone = |p: &CardPhone| texts([("phone", &p.phone), ("type", &p.r#type), (spelling.wa_id, &p.wa_id)]);
+    list("phones", card.phones.iter().map(phone).collect());
+    list("emails", card.emails.iter().map(|e| texts([("email", &e.email), ("type", &e.r#type)])).collect());
+    list("urls", card.urls.iter().map(|u| texts([("url", &u.url), ("type", &u.r#type)])).collect());
+    let address = |a: &CardAddress| {
+        texts([
+            ("street", &a.street),
+            ("city", &a.city),
+            ("state", &a.state),
+            ("zip", &a.zip),
+            ("country", &a.country),
+            (spelling.country_code, &a.country_code),
+            ("type", &a.r#type),
+        ])
+    };
+    list("addresses", card.addresses.iter().map(address).collect());
+    members.into()
+}
+
+/// An object of those members that have a text.
+fn texts<const N: usize>(members: [(&str, &String); N]) -> Map<String, Value> {
+    let filled = members.into_iter().filter(|(_, text)| !text.is_empty());
+    filled.map(|(name, text)| (name.to_owned(), text.as_str().into())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const SPELLING: Spelling = Spelling {
+        name: "name",
+        formatted_name: "formattedName",
+        first_name: "firstName",
+        last_name: "lastName",
+        middle_name: "middleName",
+        prefix: "namePrefix",
+        suffix: "nameSuffix",
+        organization: "org",
+        wa_id: "waId",
+        country_code: "countryCode",
+    };
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let whole = json!({
+            "name": { "formattedName": "Mr. Rui B Melo Jr.", "firstName": "Rui", "lastName": "Melo", "middleName": "B",
+                "namePrefix": "Mr.", "nameSuffix": "Jr." },
+            "phones": [{ "phone": "+351 910 000 009", "type": "CELL", "waId": "351910000009" }],
+            "emails": [{ "email": "rui@example.test", "type": "WORK" }],
+            "urls": [{ "url": "https://example.test", "type": "WORK" }],
+            "addresses": [{ "street": "Rua B 2", "city": "Porto", "state": "Porto", "zip": "4000-000", "country": "Portugal",
+                "countryCode": "PT", "type": "WORK" }],
+            "org": { "company": "Acme", "department": "Fleet", "title": "Driver" },
+            "birthday": "1990-02-01",
+        });
+        let [card] = &read(&whole, &SPELLING)[..] else { panic!("one card") };
+        assert_eq!(write(card, &SPELLING), whole);
+        let named = ContactCard { name: named("Rui"), ..ContactCard::default() };
+        assert_eq!(write(&named, &SPELLING), json!({ "name": { "formattedName": "Rui" } }));
+    }
 }

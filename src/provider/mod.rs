@@ -23,11 +23,13 @@ pub mod cloudhumans;
 pub mod devino;
 pub mod digivox;
 pub mod http;
+pub mod infobip;
 pub mod lenient;
 mod outcome;
 mod report;
 pub mod sandbox;
 mod secret;
+pub mod twilio;
 pub mod whatsapp;
 
 pub use capabilities::Capabilities;
@@ -51,6 +53,12 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`Forged`] when they did not; the webhook is answered with 401 and kept nowhere.
     fn verify(&self, webhook: &Webhook) -> Result<(), Forged>;
+
+    /// What the journal keeps of a webhook that was proven, and [`Provider::parse`] reads: its raw bytes. Where a provider
+    /// says in the address what it does not repeat in the body, the adapter adds that here.
+    fn journalled(&self, webhook: &Webhook) -> Bytes {
+        webhook.body.clone()
+    }
 
     /// Reads a journalled webhook. Pure: equal bytes give equal reports, each item on its own.
     fn parse(&self, webhook: &Webhook) -> Vec<Result<Report, Unreadable>>;
@@ -201,6 +209,8 @@ adapters! {
     Devino(devino) is "devino" in the contract as Devino,
     Digivox(digivox) is "digivox" in the contract as Digivox,
     CloudHumans(cloudhumans) is "cloudhumans" in the contract as Cloudhumans,
+    Twilio(twilio) is "twilio" in the contract as Twilio,
+    Infobip(infobip) is "infobip" in the contract as Infobip,
 }
 
 /// One message to hand over, in one attempt.

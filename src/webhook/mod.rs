@@ -197,7 +197,7 @@ impl Web {
             sender: sender.clone(),
             provider: provider.to_owned(),
             receive_at_ms: webhook.receive_at_ms,
-            body: webhook.body,
+            body: account.provider.journalled(&webhook),
         };
         match self.writer.journal(entry).await {
             Ok(()) => Taken::Stored,

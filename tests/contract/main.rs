@@ -69,4 +69,4 @@ macro_rules! contract {
     };
 }
 
-contract! { sandbox devino devino_direct digivox cloudhumans }
+contract! { sandbox devino devino_direct digivox cloudhumans twilio infobip }

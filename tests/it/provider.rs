@@ -48,6 +48,18 @@ impl Call {
         serde_json::from_str(&self.body).unwrap_or_default()
     }
 
+    /// The fields of a form, as an object of texts; a name that is repeated has its last value.
+    pub fn form(&self) -> serde_json::Value {
+        let fields = url::form_urlencoded::parse(self.body.as_bytes()).into_owned();
+        serde_json::Value::Object(fields.map(|(name, value)| (name, value.into())).collect())
+    }
+
+    /// What the body says, whichever of the two it is.
+    pub fn fields(&self) -> serde_json::Value {
+        let is_form = |(name, value): &(String, String)| name == "content-type" && value.contains("form-urlencoded");
+        if self.headers.iter().any(is_form) { self.form() } else { self.json() }
+    }
+
     pub fn answer(self, reply: Reply) {
         // Whoever asked may have gone.
         let _ = self.reply.send(reply);

@@ -193,7 +193,11 @@ on_both_databases! {
         let mut gateway = TestGateway::start(engine).await?;
         let parameters: HashMap<_, _> = (1..=12).map(|n| (n.to_string(), format!("value {n}"))).collect();
         let header = |content| Some(proto::TemplateHeader { content: Some(content) });
-        let button = |index, parameter: &str| proto::TemplateButton { index, parameter: parameter.into() };
+        let button = |index, parameter: &str, kind: proto::TemplateButtonKind| proto::TemplateButton {
+            index,
+            parameter: parameter.into(),
+            kind: kind.into(),
+        };
         let full = proto::SendTemplateRequest {
             sender: "sandbox".into(),
             to: "351910000001".into(),
@@ -201,7 +205,10 @@ on_both_databases! {
             language_code: "pt_BR".into(),
             parameters: parameters.clone(),
             header: header(proto::template_header::Content::Location(location())),
-            buttons: vec![button(0, "A-1001"), button(2, "x")],
+            buttons: vec![
+                button(0, "A-1001", proto::TemplateButtonKind::Url),
+                button(2, "x", proto::TemplateButtonKind::QuickReply),
+            ],
             options: Some(all_options("template")),
         };
         let picture = media(proto::MediaKind::Image, "image/png", "", "");
@@ -210,7 +217,7 @@ on_both_databases! {
             parameters: HashMap::from([("1".into(), "Ana".into())]),
             language_code: String::new(),
             header: header(proto::template_header::Content::Media(picture)),
-            buttons: vec![button(0, "A-1001")],
+            buttons: vec![button(0, "A-1001", proto::TemplateButtonKind::Url)],
             options: None,
             ..full.clone()
         };
@@ -218,7 +225,7 @@ on_both_databases! {
             template: "appointment_reminder".into(),
             parameters: ["name", "day", "time"].map(|name| (name.into(), "Ana".into())).into(),
             header: None,
-            buttons: vec![button(1, "cancel")],
+            buttons: vec![button(1, "cancel", proto::TemplateButtonKind::Url)],
             ..pictured.clone()
         };
         for request in [full, pictured, named] {

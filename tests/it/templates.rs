@@ -241,7 +241,7 @@ on_both_databases! {
             header: Some(proto::TemplateHeader { content: Some(content) }), ..request
         };
         let buttons = |request, given: &[i32]| proto::SendTemplateRequest {
-            buttons: given.iter().map(|index| proto::TemplateButton { index: *index, parameter: "x".into() }).collect(),
+            buttons: given.iter().map(|index| proto::TemplateButton { index: *index, parameter: "x".into(), kind: 0 }).collect(),
             ..request
         };
         let table: Vec<(proto::SendTemplateRequest, &[&str])> = vec![

@@ -33,7 +33,7 @@ fn send(template: &str, language_code: &str, parameters: &[&str]) -> Template {
 }
 
 fn filled(buttons: &[u32]) -> Template {
-    let button = |index: &u32| TemplateButton { index: *index, parameter: "x".into() };
+    let button = |index: &u32| TemplateButton { index: *index, parameter: "x".into(), kind: Default::default() };
     Template { buttons: buttons.iter().map(button).collect(), ..send("b", "en", &[]) }
 }
 

@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use crate::domain::content::{Content, Template, TemplateButton, TemplateHeader};
+use crate::domain::content::{Content, Template, TemplateButton, TemplateButtonKind, TemplateHeader};
 use crate::domain::message::NewMessage;
 use crate::domain::{MessageId, Millis, PhoneNumber, SenderId};
 use crate::error::{Error, Reason, Violations};
@@ -160,12 +160,23 @@ fn template_buttons(buttons: Vec<proto::TemplateButton>, violations: &mut Violat
             Some(index) => {
                 let parameter = text(button.parameter, 1, 2_000, "a button's parameter");
                 let parameter = violations.check(format!("{path}.parameter"), parameter);
-                read.extend(parameter.map(|parameter| TemplateButton { index, parameter }));
+                let kind = violations.check(format!("{path}.kind"), template_button_kind(button.kind));
+                read.extend(parameter.zip(kind).map(|(parameter, kind)| TemplateButton { index, parameter, kind }));
             }
             None => violations.add(format!("{path}.index"), Reason::Invalid, "an index is 0 to 9"),
         }
     }
     read
+}
+
+fn template_button_kind(kind: i32) -> Result<TemplateButtonKind, (Reason, String)> {
+    use proto::TemplateButtonKind as Kind;
+    match Kind::try_from(kind) {
+        Ok(Kind::Unspecified | Kind::Url) => Ok(TemplateButtonKind::Url),
+        Ok(Kind::QuickReply) => Ok(TemplateButtonKind::QuickReply),
+        Ok(Kind::CopyCode) => Ok(TemplateButtonKind::CopyCode),
+        Err(_) => Err((Reason::Invalid, format!("there is no kind {kind}"))),
+    }
 }
 
 /// A text between two lengths, in characters. Control characters other than line breaks and tabs are no text.

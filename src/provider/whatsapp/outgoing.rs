@@ -2,11 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
-use super::language_code;
+use super::{CARDS, language_code};
 use crate::domain::content::{
-    ContactCard, Content, Interactive, InteractiveAction, InteractiveHeader, List, Location, Media, MediaKind,
-    MediaSource, Template, TemplateHeader,
+    Content, Interactive, InteractiveAction, InteractiveHeader, List, Location, Media, MediaKind, MediaSource,
+    Template, TemplateHeader,
 };
+use crate::provider::cards;
 
 /// Texts shorter than this are not looked for in answers: words like "to" stand there for themselves.
 const QUOTABLE: usize = 8;
@@ -21,7 +22,7 @@ pub fn part(content: &Content, language: &str) -> Result<(&'static str, Value), 
         Content::Text(text) => ("text", json!({ "body": text.body })),
         Content::Media(media) => file(media)?,
         Content::Location(place) => ("location", location(place)?),
-        Content::ContactCards(cards) => ("contacts", cards.iter().map(card).collect()),
+        Content::ContactCards(cards) => ("contacts", cards.iter().map(|card| cards::write(card, &CARDS)).collect()),
         Content::Interactive(message) => ("interactive", interactive(message)?),
         Content::Template(filled) => ("template", template(filled, language)?),
         Content::Reaction(_) => return Err("reactions"),
@@ -105,50 +106,6 @@ fn location(place: &Location) -> Result<Value, &'static str> {
     members.insert("latitude".into(), place.latitude.into());
     members.insert("longitude".into(), place.longitude.into());
     Ok(members.into())
-}
-
-fn card(card: &ContactCard) -> Value {
-    let name = &card.name;
-    let mut members = texts([("birthday", &card.birthday)]);
-    let name = texts([
-        ("formatted_name", &name.formatted_name),
-        ("first_name", &name.first_name),
-        ("last_name", &name.last_name),
-        ("middle_name", &name.middle_name),
-        ("prefix", &name.prefix),
-        ("suffix", &name.suffix),
-    ]);
-    members.insert("name".into(), name.into());
-    if let Some(work) = &card.organization {
-        let work = texts([("company", &work.company), ("department", &work.department), ("title", &work.title)]);
-        members.insert("org".into(), work.into());
-    }
-    let mut list = |name: &str, parts: Vec<Map<String, Value>>| {
-        if !parts.is_empty() {
-            members.insert(name.to_owned(), parts.into_iter().map(Value::Object).collect());
-        }
-    };
-    let phone = |p: &_| {
-        let crate::domain::content::CardPhone { phone, r#type, wa_id } = p;
-        texts([("phone", phone), ("type", r#type), ("wa_id", wa_id)])
-    };
-    list("phones", card.phones.iter().map(phone).collect());
-    list("emails", card.emails.iter().map(|e| texts([("email", &e.email), ("type", &e.r#type)])).collect());
-    list("urls", card.urls.iter().map(|u| texts([("url", &u.url), ("type", &u.r#type)])).collect());
-    let address = |a: &_| {
-        let crate::domain::content::CardAddress { street, city, state, zip, country, country_code, r#type } = a;
-        texts([
-            ("street", street),
-            ("city", city),
-            ("state", state),
-            ("zip", zip),
-            ("country", country),
-            ("country_code", country_code),
-            ("type", r#type),
-        ])
-    };
-    list("addresses", card.addresses.iter().map(address).collect());
-    members.into()
 }
 
 fn interactive(message: &Interactive) -> Result<Value, &'static str> {
@@ -238,8 +195,8 @@ fn template(template: &Template, language: &str) -> Result<Value, &'static str> 
 mod tests {
     use super::*;
     use crate::domain::content::{
-        CardAddress, CardEmail, CardName, CardOrganization, CardPhone, CardUrl, ListRow, ListSection, Reaction,
-        ReplyButton, TemplateButton, Text,
+        CardAddress, CardEmail, CardName, CardOrganization, CardPhone, CardUrl, ContactCard, ListRow, ListSection,
+        Reaction, ReplyButton, TemplateButton, Text,
     };
 
     fn media(kind: MediaKind, caption: &str, file_name: &str) -> Media {
@@ -325,7 +282,7 @@ mod tests {
                 filled(
                     Some(TemplateHeader::Media(media(MediaKind::Document, "", "nf-10.pdf"))),
                     &[("1", "Maria"), ("2", "A-1001")],
-                    vec![TemplateButton { index: 0, parameter: "A-1001".into() }],
+                    vec![TemplateButton { index: 0, parameter: "A-1001".into(), kind: Default::default() }],
                 ),
                 "template",
                 json!({

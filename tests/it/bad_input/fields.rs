@@ -383,9 +383,11 @@ fn templates() -> Vec<(proto::SendTemplateRequest, Vec<&'static str>)> {
         let button = |(index, parameter): &(i32, &str)| proto::TemplateButton {
             index: *index,
             parameter: parameter.to_string(),
+            kind: 0,
         };
         proto::SendTemplateRequest { buttons: given.iter().map(button).collect(), ..template() }
     };
+    let no_kind = proto::TemplateButton { index: 0, parameter: "x".into(), kind: 77 };
     vec![
         (proto::SendTemplateRequest::default(), vec!["sender REQUIRED", "template REQUIRED", "to REQUIRED"]),
         (proto::SendTemplateRequest { template: x(513), ..template() }, vec!["template TOO_LONG"]),
@@ -408,6 +410,7 @@ fn templates() -> Vec<(proto::SendTemplateRequest, Vec<&'static str>)> {
             header(Some(Header::Location(location(91.0, f64::NAN)))),
             vec!["header.location.latitude INVALID", "header.location.longitude INVALID"],
         ),
+        (proto::SendTemplateRequest { buttons: vec![no_kind], ..template() }, vec!["buttons[0].kind INVALID"]),
         (
             buttons(&[(-1, "x"), (10, "x"), (1, ""), (2, "a"), (2, "b")]),
             vec![
