@@ -21,6 +21,7 @@ pub mod capabilities;
 pub mod devino;
 pub mod http;
 pub mod lenient;
+pub mod meta;
 mod outcome;
 mod report;
 pub mod sandbox;
@@ -195,6 +196,7 @@ macro_rules! adapters {
 adapters! {
     Sandbox(sandbox) is "sandbox" in the contract as Sandbox,
     Devino(devino) is "devino" in the contract as Devino,
+    Meta(meta) is "meta" in the contract as Meta,
 }
 
 /// One message to hand over, in one attempt.
