@@ -20,7 +20,9 @@ use crate::domain::now_ms;
 mod after;
 mod control;
 mod devino;
+mod dialog360;
 mod ledger;
+mod meta;
 mod post;
 mod script;
 #[cfg(test)]
@@ -156,7 +158,7 @@ macro_rules! providers {
     };
 }
 
-providers! { devino }
+providers! { devino dialog360 meta }
 
 /// What the handlers share.
 #[derive(Debug)]

@@ -19,6 +19,7 @@ use crate::error::Violations;
 pub mod address;
 pub mod capabilities;
 pub mod devino;
+pub mod dialog360;
 pub mod http;
 pub mod lenient;
 pub mod meta;
@@ -196,6 +197,7 @@ macro_rules! adapters {
 adapters! {
     Sandbox(sandbox) is "sandbox" in the contract as Sandbox,
     Devino(devino) is "devino" in the contract as Devino,
+    Dialog360(dialog360) is "dialog360" in the contract as Dialog360,
     Meta(meta) is "meta" in the contract as Meta,
 }
 
