@@ -40,13 +40,17 @@ fn template(field: &str, value: &Item, occur_at_ms: Option<Millis>) -> TemplateR
     let word = if status.is_none() { event } else { String::new() };
     let changed = if field == "message_template_components_update" { "its text was changed" } else { "" };
     let reason = said(value, "reason");
+    let disabled = match inside(value, "disable_info", "disable_date") {
+        date if date.is_empty() => date,
+        date => format!("disabled on {date}"),
+    };
     let reasons = [
         word,
         changed.to_owned(),
         if reason == "NONE" { String::new() } else { reason },
         inside(value, "other_info", "title"),
         inside(value, "other_info", "description"),
-        inside(value, "disable_info", "disable_date"),
+        disabled,
     ];
     let category_now = ["new_category", "message_template_category"].into_iter().find_map(|member| text(value, member));
     TemplateReport {
@@ -82,6 +86,7 @@ fn quality_of_number(value: &Item, occur_at_ms: Option<Millis>) -> SenderReport 
     let number = said(value, "display_phone_number");
     SenderReport {
         account: None,
+        phone_number: number.clone(),
         change,
         occur_at_ms,
         quality,
@@ -121,6 +126,7 @@ fn account(field: &str, value: &Item, occur_at_ms: Option<Millis>) -> SenderRepo
     ];
     SenderReport {
         account: None,
+        phone_number: said(value, "display_phone_number"),
         change,
         occur_at_ms,
         quality: None,
@@ -141,6 +147,7 @@ pub(super) fn error(change: &Change, error: &Item) -> Result<Report, String> {
     };
     Ok(Report::Sender(SenderReport {
         account: change.account.clone(),
+        phone_number: String::new(),
         change: kind,
         occur_at_ms: None,
         quality: None,

@@ -43,7 +43,8 @@ pub(super) fn preference(change: &Change, item: &Item, raw: &RawValue) -> Incomi
     let said = |member: &str| text(item, member).unwrap_or_default();
     let contact = people::contact([text(item, "wa_id"), text(item, "user_id")]);
     let (category, value) = (said("category"), said("value"));
-    let id = format!("preference.{}.{category}.{value}.{}", contact.peer(), said("timestamp"));
+    let id = |time: String| format!("preference.{}.{category}.{value}.{time}", contact.peer());
+    let provider_message_id = text(item, "timestamp").map(id);
     let content = match category.is_empty() && value.is_empty() {
         true => unsupported("user_preferences", raw),
         false => IncomingContent::System(SystemNotice {
@@ -54,7 +55,7 @@ pub(super) fn preference(change: &Change, item: &Item, raw: &RawValue) -> Incomi
     };
     IncomingReport {
         account: change.account.clone(),
-        provider_message_id: Some(id),
+        provider_message_id,
         occur_at_ms: change.time(item),
         ..IncomingReport::new(contact, content)
     }
@@ -94,9 +95,10 @@ fn content(item: &Item, raw: &RawValue) -> IncomingContent {
             .map(IncomingContent::ContactCards),
         kind => object(item, kind).and_then(|part| of_type(kind, part)),
     };
-    let kind = match object(item, "interactive").and_then(|part| text(part, "type")) {
-        // nfm_reply, call_permission_reply: the inner word says more.
-        Some(inner) if kind == "interactive" => inner,
+    // nfm_reply, call_permission_reply, poll_creation: the inner word says more.
+    let inner = || object(item, &kind).and_then(|part| text(part, "type"));
+    let kind = match kind.as_str() {
+        "interactive" | "unsupported" => inner().unwrap_or(kind),
         _ => kind,
     };
     read.unwrap_or_else(|| unsupported(&kind, raw))

@@ -99,8 +99,9 @@ impl Items<'_> {
             Err(why) => return self.push(Err(format!("an entry is {why}"))),
         };
         let about = about(&entry);
-        for change in entry.get("changes").map(|changes| list(changes)).unwrap_or_default() {
-            self.change(change, &about);
+        match entry.get("changes") {
+            Some(changes) => list(changes).into_iter().for_each(|change| self.change(change, &about)),
+            None => self.push(Err("an entry without changes".into())),
         }
     }
 
