@@ -128,6 +128,6 @@ mod tests {
         for secret in ["EAAsample-token", "sample-app-secret-0001", "vt-sample"] {
             assert!(!shown.contains(secret), "{shown}");
         }
-        assert_eq!(stored.to_proto(Secrets::Shown), proto());
+        assert_eq!(stored.to_proto(Secrets::Shown), MetaConfig { base_url: wire::BASE_URL.into(), ..proto() });
     }
 }
