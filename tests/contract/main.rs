@@ -50,4 +50,4 @@ macro_rules! contract {
     };
 }
 
-contract! { sandbox devino }
+contract! { sandbox devino meta dialog360 }

@@ -8,6 +8,7 @@ mod devino;
 mod events;
 mod gateway;
 mod main_job;
+mod meta;
 mod once;
 mod order;
 #[allow(dead_code, reason = "the contract suite uses the rest")]

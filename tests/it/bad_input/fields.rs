@@ -252,7 +252,6 @@ fn sends() -> Vec<(proto::SendMessageRequest, Vec<&'static str>)> {
             header(Some(proto::interactive_header::Content::Media(proto::Media::default()))),
             vec!["interactive.header.media.kind REQUIRED", "interactive.header.media.url REQUIRED"],
         ),
-        (proto::SendTemplateRequest { buttons: vec![no_kind], ..template() }, vec!["buttons[0].kind INVALID"]),
         (buttons(&[]), vec!["interactive.reply_buttons.buttons REQUIRED"]),
         (
             buttons(&[("a", "A"), ("b", "B"), ("c", "C"), ("d", "D")]),
@@ -409,6 +408,7 @@ fn templates() -> Vec<(proto::SendTemplateRequest, Vec<&'static str>)> {
             header(Some(Header::Location(location(91.0, f64::NAN)))),
             vec!["header.location.latitude INVALID", "header.location.longitude INVALID"],
         ),
+        (proto::SendTemplateRequest { buttons: vec![no_kind], ..template() }, vec!["buttons[0].kind INVALID"]),
         (
             buttons(&[(-1, "x"), (10, "x"), (1, ""), (2, "a"), (2, "b")]),
             vec![
