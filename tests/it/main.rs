@@ -5,6 +5,7 @@ mod access;
 mod bad_input;
 mod database;
 mod devino;
+mod dialog360;
 mod events;
 mod gateway;
 mod main_job;
