@@ -55,7 +55,7 @@ fn address(address: &CardAddress) -> Value {
     ])
 }
 
-fn members<'c, const N: usize>(texts: [(&str, &'c String); N]) -> Value {
+fn members<const N: usize>(texts: [(&str, &String); N]) -> Value {
     let given = texts.into_iter().filter(|(_, text)| !text.is_empty());
     Value::Object(given.map(|(member, text)| (member.to_owned(), text.as_str().into())).collect())
 }

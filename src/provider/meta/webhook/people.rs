@@ -30,11 +30,11 @@ pub(super) fn author(change: &Change, item: &Map<String, Value>) -> (Contact, St
         let ids = [text(profile, "wa_id"), text(profile, "user_id")];
         ids.iter().flatten().any(|id| own.iter().flatten().any(|own| own == id))
     };
-    let profile = change.contacts.iter().find(is_of).or_else(|| match (&own, change.contacts.as_slice()) {
+    let only = match (&own, change.contacts.as_slice()) {
         ([None, None], [only]) => Some(only),
         _ => None,
-    });
-    let Some(profile) = profile else { return (contact(own), String::new()) };
+    };
+    let Some(profile) = change.contacts.iter().find(is_of).or(only) else { return (contact(own), String::new()) };
     let [from, user_id] = own;
     let name = match inside(profile, "profile", "name") {
         name if name.is_empty() => inside(profile, "profile", "username"),
