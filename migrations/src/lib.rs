@@ -7,6 +7,8 @@ pub use sea_orm_migration::prelude::MigratorTrait;
 use sea_orm_migration::prelude::{MigrationTrait, async_trait};
 
 mod m20261122_000001_first;
+mod m20261122_000005_pace;
+mod m20261122_000007_sender_health;
 
 /// All migrations, oldest first.
 #[derive(Debug)]
@@ -15,6 +17,10 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m20261122_000001_first::Migration)]
+        vec![
+            Box::new(m20261122_000001_first::Migration),
+            Box::new(m20261122_000005_pace::Migration),
+            Box::new(m20261122_000007_sender_health::Migration),
+        ]
     }
 }

@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::PhoneNumber;
+use super::phone::{peer_of, variants_of};
+
 /// What a provider told us about who wrote: any of these may be missing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -15,6 +18,9 @@ pub struct Contact {
     /// Business-scoped user id: what is left when a person hides the number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_id: Option<String>,
+    /// The name that a person chose at WhatsApp.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
 }
 
 impl Contact {
@@ -23,13 +29,47 @@ impl Contact {
         Self { phone_number: Some(number.into()), ..Self::default() }
     }
 
-    /// What conversations are kept by: digits where a number is known, else the user id; empty when nobody is named.
+    /// What conversations are kept by: the number where one is known, else the user id; empty when nobody is named.
     pub fn peer(&self) -> String {
-        let number = self.phone_number.as_deref().or(self.wa_id.as_deref());
-        number
-            .and_then(super::PhoneNumber::digits_of)
-            .or_else(|| self.user_id.clone())
-            .or_else(|| number.map(str::to_owned))
-            .unwrap_or_default()
+        self.peers().next().unwrap_or_default()
+    }
+
+    /// All that the person may be asked for by: numbers in their one form ([`peer_of`]), and the user id (I10).
+    pub fn peers(&self) -> impl Iterator<Item = String> {
+        let number = |given: &Option<String>| given.as_deref().and_then(PhoneNumber::digits_of).map(|d| peer_of(&d));
+        let numbers = [number(&self.phone_number), number(&self.wa_id)];
+        let others = [self.user_id.clone(), self.phone_number.clone(), self.wa_id.clone()];
+        numbers.into_iter().chain(others).flatten()
+    }
+
+    /// Other ways to write the person's number, digits only.
+    pub fn number_variants(&self) -> Vec<String> {
+        let given = self.phone_number.as_deref().or(self.wa_id.as_deref());
+        given.and_then(PhoneNumber::digits_of).map(|digits| variants_of(&digits)).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i10_a_person_is_found_by_whatever_is_known() {
+        let contact = |phone: &str, user: &str| {
+            let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+            Contact { phone_number: some(phone), wa_id: None, user_id: some(user), username: None }
+        };
+        let has = |contact: &Contact, peer: &str| contact.peers().any(|one| one == peer);
+        let hidden = contact("", "BR.1349");
+        assert_eq!(hidden.peer(), "BR.1349");
+        let both = contact("553187654321", "BR.1349");
+        assert_eq!(both.peer(), "5531987654321");
+        assert!(has(&both, "5531987654321") && has(&both, "BR.1349") && !has(&both, "5531987654322"));
+        let moved = contact("5531987654322", "BR.1349");
+        assert!(has(&moved, "5531987654322") && has(&moved, "BR.1349"));
+        assert_eq!(contact("", "").peer(), "");
+        assert_eq!(contact("AcmeCare", "").peer(), "AcmeCare");
+        assert_eq!(both.number_variants(), ["5531987654321"]);
+        assert!(hidden.number_variants().is_empty());
     }
 }

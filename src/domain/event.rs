@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::sender::SenderHealth;
 use super::template::{Quality, TemplateCategory, TemplateStatus};
 use super::{Contact, DeliveryError, EventId, IncomingContent, MessageId, MessageStatus, Millis, SenderId};
 
@@ -235,6 +236,9 @@ pub struct SenderChanged {
     pub change: SenderChange,
     /// For people.
     pub detail: String,
+    /// Whether it can send, when that is what changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<SenderHealth>,
     /// The quality now, when that is what changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quality: Option<Quality>,
@@ -250,7 +254,14 @@ impl SenderChanged {
     /// What the gateway did or found itself.
     pub fn ours(change: SenderChange, detail: impl Into<String>) -> Self {
         let detail = detail.into();
-        Self { change, detail, quality: None, messaging_limit: String::new(), provider_code: String::new() }
+        Self {
+            change,
+            detail,
+            health: None,
+            quality: None,
+            messaging_limit: String::new(),
+            provider_code: String::new(),
+        }
     }
 }
 
@@ -316,13 +327,14 @@ impl Payload {
         }
     }
 
-    /// The person that it is about, as filters compare.
-    pub fn peer(&self) -> Option<&str> {
-        match self {
-            Payload::StatusChanged(status) => Some(&status.peer),
-            Payload::IncomingMessage(incoming) => Some(&incoming.peer),
-            Payload::TemplateChanged(_) | Payload::SenderChanged(_) => None,
-        }
+    /// Whether it is about this person: a number in its one form, or a user id.
+    pub fn is_about(&self, peer: &str) -> bool {
+        let (own, contact) = match self {
+            Payload::StatusChanged(status) => (&status.peer, status.contact.as_ref()),
+            Payload::IncomingMessage(incoming) => (&incoming.peer, Some(&incoming.contact)),
+            Payload::TemplateChanged(_) | Payload::SenderChanged(_) => return false,
+        };
+        own == peer || contact.is_some_and(|contact| contact.peers().any(|one| one == peer))
     }
 }
 
@@ -333,7 +345,7 @@ pub struct EventFilter {
     pub senders: Vec<SenderId>,
     /// Of these kinds.
     pub types: Vec<EventType>,
-    /// About these people: digits or user ids.
+    /// About these people: numbers in their one form, or user ids.
     pub peers: Vec<String>,
     /// About these messages.
     pub message_ids: Vec<MessageId>,
@@ -354,7 +366,7 @@ impl EventFilter {
         };
         any(&self.senders, |sender| *sender == event.sender)
             && any(&self.types, |kind| *kind == payload.event_type())
-            && any(&self.peers, |peer| payload.peer() == Some(peer))
+            && any(&self.peers, |peer| payload.is_about(peer))
             && any(&self.message_ids, |id| payload.message_id() == Some(*id))
             && any(&self.labels, |(key, value)| labels.and_then(|l| l.get(key)) == Some(value))
     }

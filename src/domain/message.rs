@@ -237,6 +237,8 @@ error_reasons! {
     Cancelled = 27 "CANCELLED",
     /// Its sender was deleted.
     SenderDeleted = 28 "SENDER_DELETED",
+    /// Too much to this person in too short a time.
+    ContactRateLimited = 29 "CONTACT_RATE_LIMITED",
 }
 
 impl fmt::Display for ErrorReason {

@@ -6,6 +6,7 @@ pub mod cursor;
 pub mod event;
 pub mod ids;
 pub mod message;
+pub mod pace;
 pub mod phone;
 pub mod progress;
 pub mod sender;

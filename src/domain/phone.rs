@@ -22,6 +22,11 @@ impl PhoneNumber {
         format!("+{}", self.digits)
     }
 
+    /// What conversations are kept by and filters compare: see [`peer_of`].
+    pub fn peer(&self) -> String {
+        peer_of(&self.digits)
+    }
+
     /// The digits of a number that a provider gave (`+`, `00`, blanks and dashes dropped); nothing that could not be a
     /// number. Providers' numbers are not judged by the numbering plan: whoever wrote to us exists.
     pub fn digits_of(text: &str) -> Option<String> {
@@ -74,6 +79,38 @@ impl FromStr for PhoneNumber {
         }
         Ok(Self { given: text.to_owned(), digits: digits.to_owned() })
     }
+}
+
+/// One form for all the ways to write a number, digits only: what is matched, never what is shown or called. WhatsApp and
+/// the providers write some numbers otherwise than people do (pitfalls I16, I17):
+///
+/// - Brazil: mobiles have nine digits since 2016, and WhatsApp left the ninth out for whoever registered before, mostly with
+///   area codes above 30. Eight digits that begin with 6 to 9 are such a mobile; landlines begin with 2 to 5.
+/// - Argentina: mobiles have a 9 after the country code from abroad, and none at home.
+/// - Mexico: mobiles had a 1 after the country code until 2019, and WhatsApp kept it.
+pub fn peer_of(digits: &str) -> String {
+    match digits.as_bytes() {
+        [b'5', b'5', b'1'..=b'9', b'1'..=b'9', b'6'..=b'9', ..] if digits.len() == 12 => {
+            format!("{}9{}", &digits[..4], &digits[4..])
+        }
+        [b'5', b'4', b'9', ..] if digits.len() == 13 => format!("54{}", &digits[3..]),
+        [b'5', b'2', b'1', ..] if digits.len() == 13 => format!("52{}", &digits[3..]),
+        _ => digits.to_owned(),
+    }
+}
+
+/// The other ways to write a number, digits only; none for most.
+pub fn variants_of(digits: &str) -> Vec<String> {
+    let peer = peer_of(digits);
+    let other = match peer.as_bytes() {
+        [b'5', b'5', b'1'..=b'9', b'1'..=b'9', b'9', b'6'..=b'9', ..] if peer.len() == 13 => {
+            Some(format!("{}{}", &peer[..4], &peer[5..]))
+        }
+        [b'5', b'4', ..] if peer.len() == 12 => Some(format!("549{}", &peer[2..])),
+        [b'5', b'2', ..] if peer.len() == 12 => Some(format!("521{}", &peer[2..])),
+        _ => None,
+    };
+    [Some(peer), other].into_iter().flatten().filter(|variant| variant != digits).collect()
 }
 
 /// A country calling code, from libphonenumber's tables. Only lengths are asked of them: numbering plans open new ranges
@@ -153,6 +190,37 @@ mod tests {
         ] {
             assert_eq!(parse(given), Err(reason), "{given}");
         }
+    }
+
+    #[test]
+    fn i16_i17_all_ways_to_write_a_number_are_one_peer() {
+        // The ways to write one number; and numbers that look alike and are others.
+        for ways in [
+            &["5531987654321", "553187654321"][..], // Brazil, area code above 30: WhatsApp drops the ninth digit
+            &["5511987654321", "551187654321"],     // and below, where it mostly keeps it
+            &["551140001000"],                      // landlines have eight digits, and nothing is added
+            &["553132345678"],
+            &["5511943216789"], // a mobile whose last eight digits look like a landline's
+            &["551143216789"],  // that landline
+            &["558007654321"],  // 0800, which has no area code
+            &["5508007654321"],
+            &["5491123456789", "541123456789"], // Argentina
+            &["5215512345678", "525512345678"], // Mexico
+            &["351910000001"],
+            &["14155550123"],
+            &["5219"],
+            &[""],
+        ] {
+            let peers: Vec<String> = ways.iter().map(|way| peer_of(way)).collect();
+            assert!(peers.iter().all(|peer| *peer == peers[0]), "{ways:?}: {peers:?}");
+            assert_eq!(peer_of(&peers[0]), peers[0], "{ways:?}");
+            for way in ways {
+                let others: Vec<&str> = ways.iter().copied().filter(|other| other != way).collect();
+                assert_eq!(variants_of(way), others, "{way}");
+            }
+        }
+        assert_ne!(peer_of("5511943216789"), peer_of("551143216789"));
+        assert_ne!(peer_of("5531987654321"), peer_of("5532987654321"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::pace::Rate;
 use super::{Millis, SenderId};
 
 /// A sender, without its provider's settings: those are the adapter's.
@@ -47,10 +48,35 @@ impl SenderState {
     }
 }
 
+/// Whether a sender can send, as the last calls to its provider showed. The numbers are the contract's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[repr(i16)]
+pub enum SenderHealth {
+    /// It works.
+    Ok = 1,
+    /// The provider refuses its credentials.
+    CredentialsRefused = 2,
+    /// The provider cannot be reached or fails.
+    Unreachable = 3,
+    /// WhatsApp or the provider restricted or banned it.
+    Blocked = 4,
+}
+
+impl SenderHealth {
+    /// By its number.
+    pub fn from_number(number: i16) -> Option<Self> {
+        [Self::Ok, Self::CredentialsRefused, Self::Unreachable, Self::Blocked].into_iter().find(|h| *h as i16 == number)
+    }
+}
+
 /// How much a sender may do at once; what is not set is the provider's default.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Limits {
+    /// How fast, over all replicas.
+    #[serde(flatten)]
+    pub rate: Rate,
     /// Calls to the provider under way at the same time; each may carry several messages.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub in_flight: Option<u32>,

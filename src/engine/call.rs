@@ -5,17 +5,23 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 
-use super::{News, Parts};
+use super::breaker::Heard;
+use super::{News, Parts, Said};
 use crate::domain::message::{DeliveryError, ErrorReason};
+use crate::domain::pace::Rate;
 use crate::domain::progress::Next;
+use crate::domain::sender::SenderHealth;
 use crate::domain::{Content, MessageId, SenderId};
-use crate::provider::{Answer, Outgoing, SendError};
+use crate::provider::{Answer, Outgoing, Receipt, SendError};
 use crate::senders::Account;
 use crate::store::{Claim, EndedCall, StoreError};
 
 /// After how many time limits a hand-over is given up from outside. Adapters keep the limit of each request themselves,
 /// and may need several requests for one hand-over, when a provider finds a batch too large.
 const LIMITS: u32 = 10;
+
+/// A sender that was throttled is tried again after this long at the latest, however long the message itself must wait.
+const HOLD_CAP: Duration = Duration::from_secs(60);
 
 /// Hands over one request's worth of messages and writes down what came of each.
 pub(super) async fn hand_over(parts: Arc<Parts>, account: Arc<Account>, claims: Vec<Claim>) {
@@ -29,20 +35,26 @@ pub(super) async fn hand_over(parts: Arc<Parts>, account: Arc<Account>, claims: 
             Err(next) => ended.push(end(&claim, next, None)),
         }
     }
-    let mut unauthorized = None;
+    let mut said = Said::default();
     if !ready.is_empty() {
+        wait_for_slots(&parts, &account, &ready).await;
         let messages: Vec<Outgoing> = ready.iter().map(|(_, message)| message.clone()).collect();
         let started = Instant::now();
         let answers = send(&parts, &account, &messages).await;
-        unauthorized = Some(answers.iter().any(|answer| is_unauthorized(&answer.outcome)));
+        said.heard = Some(heard(&answers));
+        if let Some(retry_after) = throttled(&answers) {
+            said.hold = retry_after.map(|wait| wait.min(HOLD_CAP));
+            note_throttled(&parts, &account, said.hold).await;
+        }
         for ((claim, _), answer) in ready.into_iter().zip(answers) {
             log_attempt(&sender, &claim, &answer, started.elapsed());
-            let next = super::next::next(answer.outcome, claim.retries, &parts.config.backoff, rand::random());
+            let outcome = kept_back(answer.outcome);
+            let next = super::next::next(outcome, claim.retries, &parts.config.backoff, rand::random());
             ended.push(end(&claim, next, answer.exchange));
         }
     }
     join_all(ended.into_iter().map(|call| write_down(&parts, call))).await;
-    let _ = parts.wake.0.send(News::Ended { sender, count, unauthorized });
+    let _ = parts.wake.0.send(News::Ended { sender, count, said });
 }
 
 /// The sender was deleted between the claim and the call: nothing was written to anybody.
@@ -50,7 +62,7 @@ pub(super) async fn sender_is_gone(parts: Arc<Parts>, sender: SenderId, claims: 
     let error = DeliveryError::ours(ErrorReason::SenderDeleted, "the sender was deleted", false);
     let ended = claims.iter().map(|claim| write_down(&parts, end(claim, Next::Failed(error.clone()), None)));
     join_all(ended).await;
-    let _ = parts.wake.0.send(News::Ended { sender, count: claims.len(), unauthorized: None });
+    let _ = parts.wake.0.send(News::Ended { sender, count: claims.len(), said: Said::default() });
 }
 
 async fn send(parts: &Parts, account: &Account, messages: &[Outgoing]) -> Vec<Answer> {
@@ -104,8 +116,75 @@ async fn provider_id(parts: &Parts, sender: &SenderId, quoted: Option<MessageId>
     }
 }
 
-fn is_unauthorized(outcome: &Result<crate::provider::Receipt, SendError>) -> bool {
-    matches!(outcome, Err(SendError::Refused(error)) if error.reason == ErrorReason::SenderUnauthorized)
+/// Until the time of the last: together they go no sooner than any of them may.
+async fn wait_for_slots(parts: &Parts, account: &Account, ready: &[(Claim, Outgoing)]) {
+    let Some(per_second) = rate(account).per_second else { return };
+    if let Some(wait) = ready.iter().map(|(claim, _)| claim.wait).max() {
+        tokio::time::sleep(wait).await;
+    }
+    parts.gate.pass(&account.sender.id, ready.len(), per_second).await;
+}
+
+fn rate(account: &Account) -> Rate {
+    account.sender.limits.rate.or(account.provider.capabilities().rate)
+}
+
+/// Whether the provider throttled the sender as a whole, which it says to all messages of a request; and how long it wants
+/// it to wait, when it says so.
+fn throttled(answers: &[Answer]) -> Option<Option<Duration>> {
+    let mut wait = None;
+    for answer in answers {
+        match &answer.outcome {
+            Err(SendError::NotTaken { error, retry_after, .. }) if error.reason == ErrorReason::RateLimited => {
+                wait = wait.max(*retry_after);
+            }
+            _ => return None,
+        }
+    }
+    Some(wait)
+}
+
+/// A sender with a rate goes slower in all replicas; one without is only held for as long as the provider wants.
+async fn note_throttled(parts: &Parts, account: &Account, wait: Option<Duration>) {
+    metrics::counter!("recado_throttled_total").increment(1);
+    if rate(account).per_second.is_some()
+        && let Err(error) = parts.writer.throttled(account.sender.id.clone(), wait).await
+    {
+        tracing::warn!(sender = %account.sender.id, %error, "a throttling could not be noted");
+    }
+}
+
+/// What the answers show about the sender as a whole.
+fn heard(answers: &[Answer]) -> Heard {
+    if let Some(health) = answers.iter().find_map(|answer| refuses_sender(&answer.outcome)) {
+        return Heard::Refused(health);
+    }
+    let failing = |answer: &Answer| match &answer.outcome {
+        Err(SendError::NotTaken { error, .. }) => error.reason == ErrorReason::ProviderUnavailable,
+        Err(SendError::InDoubt { .. }) => true,
+        Ok(_) | Err(SendError::Refused(_)) => false,
+    };
+    if answers.iter().all(failing) { Heard::Failing } else { Heard::Fine }
+}
+
+/// Whether the provider refuses not this message but whoever sends it.
+fn refuses_sender(outcome: &Result<Receipt, SendError>) -> Option<SenderHealth> {
+    let Err(SendError::Refused(error)) = outcome else { return None };
+    match error.reason {
+        ErrorReason::SenderUnauthorized => Some(SenderHealth::CredentialsRefused),
+        ErrorReason::SenderBlocked => Some(SenderHealth::Blocked),
+        _ => None,
+    }
+}
+
+/// A message is not to blame for its sender: it was not taken, and waits within its validity for the sender to be mended.
+fn kept_back(outcome: Result<Receipt, SendError>) -> Result<Receipt, SendError> {
+    match (refuses_sender(&outcome), outcome) {
+        (Some(_), Err(SendError::Refused(error))) => {
+            Err(SendError::not_taken(DeliveryError { retryable: true, ..error }, None))
+        }
+        (_, outcome) => outcome,
+    }
 }
 
 fn end(claim: &Claim, next: Next, exchange: Option<Arc<crate::domain::message::Exchange>>) -> EndedCall {

@@ -9,20 +9,24 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::event::SenderChange;
-use crate::domain::sender::SenderState;
+use crate::domain::sender::{SenderHealth, SenderState};
 use crate::domain::{SenderId, now_ms};
 use crate::senders::{Account, Senders};
-use crate::store::{Claim, Store, StoreError, Writer};
+use crate::store::{Claim, Claimed, Store, StoreError, Writer};
 
+mod breaker;
 mod call;
+mod gate;
 mod leases;
 pub mod next;
 
 pub use next::Backoff;
 
+use breaker::{Breaker, Heard};
+use gate::Gate;
 use leases::Leases;
 
 /// Timers that are looked at in one transaction.
@@ -35,6 +39,11 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Messages of one sender in hand at the same time, at most, unless its limit of calls is higher: a slow provider that
 /// takes many messages in a call must not fill the process.
 const IN_HAND: usize = 256;
+
+/// Messages whose slots lie so close may go in one request.
+const TOGETHER: Duration = Duration::from_millis(20);
+/// How often people are forgotten whose allowance is whole again.
+const FORGET: Duration = Duration::from_secs(60);
 
 /// What the engine is set to.
 #[derive(Debug, Clone, Copy)]
@@ -69,9 +78,18 @@ enum News {
     /// A sender has messages to hand over.
     Ready(SenderId),
     /// A claim came back; `asked` is how many it might have brought.
-    Claimed { sender: SenderId, asked: usize, claims: Result<Vec<Claim>, StoreError> },
+    Claimed { sender: SenderId, asked: usize, claimed: Result<Claimed, StoreError> },
     /// Calls ended and are written down.
-    Ended { sender: SenderId, count: usize, unauthorized: Option<bool> },
+    Ended { sender: SenderId, count: usize, said: Said },
+}
+
+/// What a call showed about the sender as a whole.
+#[derive(Debug, Clone, Copy, Default)]
+struct Said {
+    /// How the provider took it; nothing when it was not asked.
+    heard: Option<Heard>,
+    /// It throttled the sender, and wants it to wait so long.
+    hold: Option<Duration>,
 }
 
 /// The engine, not yet running.
@@ -111,9 +129,10 @@ impl Engine {
         let mut helpers = JoinSet::new();
         helpers.spawn(run_timers(store.clone(), writer.clone(), config.in_doubt_wait));
         helpers.spawn(look_for_senders(store.clone(), wake.clone()));
+        helpers.spawn(forget_contact_paces(store.clone()));
         helpers.spawn(leases.clone().renew(writer.clone(), config.lease));
         let mut dispatcher = Dispatcher {
-            parts: Arc::new(Parts { store, writer, senders, config, wake, leases }),
+            parts: Arc::new(Parts { store, writer, senders, config, wake, leases, gate: Gate::default() }),
             lines: HashMap::new(),
             waiting: VecDeque::new(),
             under_way: 0,
@@ -150,6 +169,7 @@ struct Parts {
     config: Config,
     wake: Wake,
     leases: Leases,
+    gate: Gate,
 }
 
 /// One sender, as the dispatcher sees it.
@@ -163,8 +183,27 @@ struct Line {
     claiming: bool,
     /// There may be more than the claim on its way brings.
     more: bool,
-    /// The provider refused the credentials the last time.
-    refused: bool,
+    /// Whether its provider takes anything.
+    breaker: Breaker,
+    /// Nothing is claimed before: its rate is used up, or its provider wants it to wait.
+    held_until: Option<Instant>,
+    /// Somebody wakes it then.
+    wake_at: Option<Instant>,
+}
+
+impl Line {
+    fn hold(&mut self, wait: Duration) {
+        let until = Instant::now() + wait;
+        self.held_until = Some(self.held_until.map_or(until, |held| held.max(until)));
+    }
+
+    /// Has the dispatcher look at the sender again, once.
+    fn wake_at(&mut self, at: Instant, wake: &Wake, sender: SenderId) {
+        if self.wake_at != Some(at) {
+            self.wake_at = Some(at);
+            tokio::spawn(wake_later(wake.clone(), sender, at));
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -181,18 +220,23 @@ impl Dispatcher {
     fn hear(&mut self, news: News) {
         match news {
             News::Ready(sender) => self.claim(sender),
-            News::Claimed { sender, asked, claims } => self.claimed(sender, asked, claims),
-            News::Ended { sender, count, unauthorized } => {
+            News::Claimed { sender, asked, claimed } => self.claimed(sender, asked, claimed),
+            News::Ended { sender, count, said } => {
                 self.under_way -= count;
                 let line = self.lines.entry(sender.clone()).or_default();
                 line.under_way -= count;
                 line.calls -= 1;
-                if let Some(refused) = unauthorized {
-                    let first = refused && !line.refused;
-                    line.refused = refused;
-                    if first {
-                        tokio::spawn(note_refused(self.parts.clone(), sender.clone()));
+                if let Some(hold) = said.hold {
+                    line.hold(hold);
+                }
+                let version = self.parts.senders.get(&sender).map(|account| account.sender.update_at_ms);
+                match (said.heard, version) {
+                    (Some(heard), Some(version)) => {
+                        if let Some(health) = line.breaker.heard(heard, version, Instant::now()) {
+                            tokio::spawn(note_health(self.parts.clone(), sender.clone(), health));
+                        }
                     }
+                    _ => line.breaker.nothing_to_probe(),
                 }
                 self.claim(sender);
                 if let Some(next) = self.waiting.pop_front() {
@@ -220,6 +264,11 @@ impl Dispatcher {
             line.more = true;
             return;
         }
+        let now = Instant::now();
+        if let Some(until) = line.held_until.filter(|until| *until > now) {
+            line.wake_at(until, &self.parts.wake, sender);
+            return;
+        }
         let capabilities = account.provider.capabilities();
         let calls = account.sender.limits.in_flight.unwrap_or(capabilities.in_flight) as usize;
         let in_calls = calls.saturating_sub(line.calls) * capabilities.batch.max(1);
@@ -232,33 +281,49 @@ impl Dispatcher {
             }
             return;
         }
+        let room = match line.breaker.room(room, account.sender.update_at_ms, now) {
+            Ok(room) => room,
+            Err(until) => {
+                if let Some(until) = until {
+                    line.wake_at(until, &self.parts.wake, sender);
+                }
+                return;
+            }
+        };
         line.claiming = true;
         line.more = false;
         // Taken now, so that two senders cannot both count on the same room; given back when the claim brings less.
         line.under_way += room;
         self.under_way += room;
         let parts = self.parts.clone();
+        let rate = account.sender.limits.rate.or(capabilities.rate);
         tokio::spawn(async move {
             let token = rand::random();
-            let claims = parts.writer.claim(sender.clone(), room as u64, token, parts.config.lease).await;
-            if claims.is_err() {
+            let claimed = parts.writer.claim(sender.clone(), room as u64, token, parts.config.lease, rate).await;
+            if claimed.is_err() {
                 tokio::spawn(release(parts.clone(), token));
             }
-            let _ = parts.wake.0.send(News::Claimed { sender, asked: room, claims });
+            let _ = parts.wake.0.send(News::Claimed { sender, asked: room, claimed });
         });
     }
 
-    fn claimed(&mut self, sender: SenderId, asked: usize, claims: Result<Vec<Claim>, StoreError>) {
-        let claims = claims.unwrap_or_else(|error| {
+    fn claimed(&mut self, sender: SenderId, asked: usize, claimed: Result<Claimed, StoreError>) {
+        let Claimed { claims, room_in } = claimed.unwrap_or_else(|error| {
             // The look-around comes back to it.
             tracing::warn!(%sender, %error, "messages could not be claimed");
-            Vec::new()
+            Claimed::default()
         });
         let line = self.lines.entry(sender.clone()).or_default();
         line.claiming = false;
         line.under_way -= asked - claims.len();
         self.under_way -= asked - claims.len();
-        let again = line.more || claims.len() == asked;
+        if let Some(wait) = room_in {
+            line.hold(wait);
+        }
+        if claims.is_empty() {
+            line.breaker.nothing_to_probe();
+        }
+        let again = line.more || claims.len() == asked || room_in.is_some();
         if !claims.is_empty() {
             match self.parts.senders.get(&sender) {
                 Some(account) => self.hand_over(&account, claims),
@@ -277,7 +342,10 @@ impl Dispatcher {
     fn hand_over(&mut self, account: &Arc<Account>, mut claims: Vec<Claim>) {
         let batch = account.provider.capabilities().batch.max(1);
         while !claims.is_empty() {
-            let rest = claims.split_off(claims.len().min(batch));
+            // What goes together goes at the time of its last, so its slots must lie close.
+            let first = claims[0].wait;
+            let close = claims.iter().take_while(|claim| claim.wait < first + TOGETHER || claim.wait.is_zero()).count();
+            let rest = claims.split_off(close.clamp(1, batch));
             let batch = std::mem::replace(&mut claims, rest);
             self.parts.leases.add(&batch);
             self.lines.entry(account.sender.id.clone()).or_default().calls += 1;
@@ -290,6 +358,11 @@ impl Dispatcher {
         self.lines.entry(sender.clone()).or_default().calls += 1;
         tokio::spawn(call::sender_is_gone(self.parts.clone(), sender, claims));
     }
+}
+
+async fn wake_later(wake: Wake, sender: SenderId, at: Instant) {
+    tokio::time::sleep_until(at).await;
+    wake.ready(sender);
 }
 
 /// Messages wait for a sender that this process does not know: another replica may have made it a moment ago.
@@ -321,11 +394,13 @@ async fn release(parts: Arc<Parts>, token: i64) {
     }
 }
 
-async fn note_refused(parts: Arc<Parts>, sender: SenderId) {
-    tracing::error!(%sender, "the provider refuses the sender's credentials");
-    let detail = "the provider refuses the credentials; UpdateSender sets new ones";
-    if let Err(error) = parts.store.note_sender(&sender, SenderChange::CredentialsRefused, detail).await {
-        tracing::warn!(%sender, %error, "the event of it could not be written");
+async fn note_health(parts: Arc<Parts>, sender: SenderId, health: SenderHealth) {
+    match health {
+        SenderHealth::Ok => tracing::info!(%sender, "the sender works"),
+        other => tracing::error!(%sender, health = ?other, "the sender cannot send; its messages wait"),
+    }
+    if let Err(error) = parts.writer.health(sender.clone(), health).await {
+        tracing::warn!(%sender, %error, "that could not be written");
     }
 }
 
@@ -342,6 +417,15 @@ async fn run_timers(store: Store, writer: Writer, in_doubt_wait: Duration) {
             Err(error) => tracing::warn!(%error, "timers could not be looked for"),
         }
         tokio::time::sleep(TICK).await;
+    }
+}
+
+async fn forget_contact_paces(store: Store) {
+    loop {
+        tokio::time::sleep(FORGET).await;
+        if let Err(error) = store.forget_contact_paces(now_ms()).await {
+            tracing::warn!(%error, "the allowances of people could not be forgotten");
+        }
     }
 }
 

@@ -42,9 +42,10 @@ impl Admin {
     /// A change takes effect here at once; other replicas see it within seconds.
     async fn answer(&self, id: &SenderId) -> Result<proto::Sender, Error> {
         self.0.senders.refresh().await?;
+        let health = self.0.store.sender_health().await?;
         let account = self.0.senders.get(id);
         account
-            .map(|account| answer_sender(&account))
+            .map(|account| answer_sender(&account, health.get(id).copied()))
             .ok_or_else(|| Error::NotFound { resource: "sender", name: id.to_string() })
     }
 
@@ -243,7 +244,9 @@ impl AdminService for Admin {
     ) -> Result<Response<proto::GetSenderResponse>, Status> {
         let caller = auth::caller(&request, Scope::Admin)?;
         let account = self.account(&caller, &request.into_inner().sender).await?;
-        Ok(Response::new(proto::GetSenderResponse { sender: Some(answer_sender(&account)) }))
+        let health = self.0.store.sender_health().await.map_err(Error::from)?;
+        let sender = answer_sender(&account, health.get(&account.sender.id).copied());
+        Ok(Response::new(proto::GetSenderResponse { sender: Some(sender) }))
     }
 
     async fn list_senders(
@@ -260,7 +263,11 @@ impl AdminService for Admin {
             page(all, &request.page_token, size, |account: &std::sync::Arc<crate::senders::Account>| {
                 account.sender.id.to_string()
             });
-        let senders = page.iter().map(|account| answer_sender(account)).collect();
+        let health = self.0.store.sender_health().await.map_err(Error::from)?;
+        let answer = |account: &std::sync::Arc<crate::senders::Account>| {
+            answer_sender(account, health.get(&account.sender.id).copied())
+        };
+        let senders = page.iter().map(answer).collect();
         Ok(Response::new(proto::ListSendersResponse { senders, next_page_token }))
     }
 

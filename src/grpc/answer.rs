@@ -33,6 +33,7 @@ pub(super) fn event(event: &Event, epoch: i64) -> proto::Event {
         Payload::TemplateChanged(changed) => Answer::TemplateChanged(template_changed(changed)),
         Payload::SenderChanged(changed) => Answer::SenderChanged(proto::SenderChanged {
             kind: sender_change(changed.change) as i32,
+            health: changed.health.map_or(0, |health| health as i32),
             quality: changed.quality.map_or(0, |quality| quality as i32),
             messaging_limit: changed.messaging_limit.clone(),
             detail: changed.detail.clone(),
@@ -139,7 +140,8 @@ fn contact(contact: &Contact) -> proto::Contact {
         phone_number: contact.phone_number.clone().unwrap_or_default(),
         wa_id: contact.wa_id.clone().unwrap_or_default(),
         user_id: contact.user_id.clone().unwrap_or_default(),
-        ..Default::default()
+        number_variants: contact.number_variants(),
+        username: contact.username.clone().unwrap_or_default(),
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::LazyLock;
 use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, ReflectMessage as _};
 
-use crate::domain::sender::{Limits, SenderState};
+use crate::domain::pace::Rate;
+use crate::domain::sender::{Limits, SenderHealth, SenderState};
 use crate::domain::{Millis, PhoneNumber, Sender, SenderId};
 use crate::error::{Error, Reason, Violations};
 use crate::proto;
@@ -16,11 +17,16 @@ use super::answer;
 
 /// Messages in flight of one sender, at most.
 const IN_FLIGHT_MAX: i32 = 10_000;
+/// Messages per second: from about one in three hours to what no number of WhatsApp's comes near.
+const RATE_MIN: f64 = 0.0001;
+const RATE_MAX: f64 = 100_000.0;
+/// Messages that one person may get at once, at most.
+const CONTACT_BURST_MAX: i32 = 10_000;
+const CONTACT_INTERVAL_MAX_S: i64 = 86_400;
 
 /// A sender for an answer: without secrets.
-pub(super) fn answer_sender(account: &Account) -> proto::Sender {
+pub(super) fn answer_sender(account: &Account, health: Option<SenderHealth>) -> proto::Sender {
     let sender = &account.sender;
-    let limits = sender.limits;
     let state = match sender.state {
         SenderState::Active => proto::SenderState::Active,
         SenderState::Paused => proto::SenderState::Paused,
@@ -30,16 +36,29 @@ pub(super) fn answer_sender(account: &Account) -> proto::Sender {
         display_name: sender.display_name.clone(),
         phone_number: sender.phone_number.clone(),
         state: state as i32,
-        limits: (limits != Limits::default())
-            .then(|| proto::SenderLimits { in_flight: limits.in_flight.map(|most| most as i32), ..Default::default() }),
+        limits: Some(limits_in_force(account)),
         default_language_code: sender.default_language_code.clone(),
         webhook_url: account.webhook_url.to_string(),
         provider: sender.provider.to_owned(),
         create_time: Some(answer::timestamp(sender.create_at_ms)),
         update_time: Some(answer::timestamp(sender.update_at_ms)),
+        health: health.map_or(0, |health| health as i32),
         stored_secrets: account.settings.stored_secrets(),
         config: Some(account.settings.to_proto(Secrets::Hidden)),
         ..Default::default()
+    }
+}
+
+/// What was set, and the provider's defaults where nothing was.
+fn limits_in_force(account: &Account) -> proto::SenderLimits {
+    let capabilities = account.provider.capabilities();
+    let limits = account.sender.limits;
+    let rate = limits.rate.or(capabilities.rate);
+    proto::SenderLimits {
+        messages_per_second: rate.per_second,
+        contact_interval: rate.contact_interval_ms.map(answer::duration),
+        contact_burst: rate.contact_burst.map(|burst| burst as i32),
+        in_flight: Some(limits.in_flight.unwrap_or(capabilities.in_flight) as i32),
     }
 }
 
@@ -50,10 +69,6 @@ fn refuse_what_is_not_there(sender: &proto::Sender) -> Result<(), Error> {
     }
     if !sender.callback_secret.is_empty() {
         return Err(Error::NotImplemented("sender.callback_secret"));
-    }
-    let limits = sender.limits.unwrap_or_default();
-    if limits.messages_per_second.is_some() || limits.contact_interval.is_some() || limits.contact_burst.is_some() {
-        return Err(Error::NotImplemented("sender.limits other than in_flight"));
     }
     Ok(())
 }
@@ -116,15 +131,31 @@ fn state(number: i32, violations: &mut Violations) -> SenderState {
 }
 
 fn limits(limits: Option<proto::SenderLimits>, violations: &mut Violations) -> Limits {
-    let in_flight = limits.and_then(|limits| limits.in_flight);
-    match in_flight {
-        None => Limits::default(),
-        Some(most @ 1..=IN_FLIGHT_MAX) => Limits { in_flight: Some(most as u32) },
-        Some(_) => {
-            violations.add("sender.limits.in_flight", Reason::Invalid, format!("1 to {IN_FLIGHT_MAX}"));
-            Limits::default()
-        }
+    let Some(given) = limits else { return Limits::default() };
+    let mut wrong = |field: &str, what: &str| {
+        violations.add(format!("sender.limits.{field}"), Reason::Invalid, what);
+    };
+    if given.in_flight.is_some_and(|most| !(1..=IN_FLIGHT_MAX).contains(&most)) {
+        wrong("in_flight", &format!("1 to {IN_FLIGHT_MAX}"));
     }
+    if given.messages_per_second.is_some_and(|rate| !(RATE_MIN..=RATE_MAX).contains(&rate)) {
+        wrong("messages_per_second", &format!("{RATE_MIN} to {RATE_MAX}"));
+    }
+    if given.contact_burst.is_some_and(|burst| !(1..=CONTACT_BURST_MAX).contains(&burst)) {
+        wrong("contact_burst", &format!("1 to {CONTACT_BURST_MAX}"));
+    }
+    let interval = given
+        .contact_interval
+        .map(|interval| interval.seconds.saturating_mul(1_000) + i64::from(interval.nanos) / 1_000_000);
+    if given.contact_interval.is_some_and(|i| !(0..=CONTACT_INTERVAL_MAX_S).contains(&i.seconds) || i.nanos < 0) {
+        wrong("contact_interval", "0 s to 24 h");
+    }
+    let rate = Rate {
+        per_second: given.messages_per_second,
+        contact_interval_ms: interval,
+        contact_burst: given.contact_burst.map(i32::unsigned_abs),
+    };
+    Limits { rate, in_flight: given.in_flight.map(i32::unsigned_abs) }
 }
 
 fn plain_texts(sender: &proto::Sender, violations: &mut Violations) {

@@ -5,6 +5,7 @@ use crate::domain::content::{
     ContactCard, Interactive, InteractiveAction, Location, Media, MediaKind, MediaSource, Template, TemplateHeader,
     Text,
 };
+use crate::domain::pace::Rate;
 use crate::error::{Reason, Violations};
 
 /// What an adapter can carry.
@@ -14,6 +15,8 @@ pub struct Capabilities {
     pub batch: usize,
     /// Requests under way at the same time when the sender's limits do not say; each may carry a batch.
     pub in_flight: u32,
+    /// How fast, when the sender's limits do not say.
+    pub rate: Rate,
     /// Characters (Unicode scalars) of a text; `None`: no texts.
     pub text_max: Option<usize>,
     /// Kinds of files; a kind without a row is not carried.
@@ -48,6 +51,7 @@ impl Default for Capabilities {
         Self {
             batch: 1,
             in_flight: 8,
+            rate: Rate::default(),
             text_max: None,
             media: Vec::new(),
             location: false,

@@ -81,7 +81,7 @@ impl Accept {
             duplicate: false,
             contradicts_final: false,
             to: request.to.given.clone(),
-            peer: request.to.digits.clone(),
+            peer: request.to.peer(),
             provider_message_id: None,
             attempt: 0,
             error: None,
@@ -115,12 +115,12 @@ impl Accept {
         };
         let request = self.terms.request;
         let progress = self.progress;
-        let holds = progress.holds_conversation().then(|| request.to.digits.clone());
+        let holds = progress.holds_conversation().then(|| request.to.peer());
         let row = messages::ActiveModel {
             seq: Set(position),
             id: Set(self.id.0),
             sender: Set(request.sender.to_string()),
-            peer: Set(request.to.digits),
+            peer: Set(request.to.peer()),
             caller: Set(self.caller),
             idempotency_key: Set(self.key),
             request: Set(self.request_json),

@@ -8,12 +8,13 @@ use uuid::Uuid;
 
 use super::accept::{self, Accept, Accepted, KeyUsed};
 use super::changes::Changes;
-use super::claims::{self, Claim, EndedCall, Wanted};
+use super::claims::{self, Claimed, EndedCall, Wanted};
 use super::intake::{self, Incoming, Intake, KnownReports, Match, Parked, ProviderId};
 use super::journal::{self, NewJournalEntry};
 use super::log::{self, Appended, NewEvent};
-use super::{Store, StoreError, rows};
+use super::{Store, StoreError, health, pace, rows};
 use crate::domain::progress::{Next, Step};
+use crate::domain::sender::SenderHealth;
 use crate::domain::{MessageId, MessageStatus, Millis, SenderId};
 use crate::provider::{Report, StatusReport};
 
@@ -31,6 +32,16 @@ pub(super) enum Op {
         until_ms: Millis,
     },
     Ended(EndedCall),
+    /// A sender can send, or cannot.
+    Health {
+        sender: SenderId,
+        health: SenderHealth,
+    },
+    /// The provider throttled a sender.
+    Throttled {
+        sender: SenderId,
+        retry_after_ms: Option<Millis>,
+    },
     Timers {
         limit: u64,
         in_doubt_wait: Duration,
@@ -46,7 +57,7 @@ pub(super) enum Op {
 #[derive(Debug, Clone)]
 pub(super) enum Done {
     Accepted(Result<Accepted, Reused>),
-    Claimed(Vec<Claim>),
+    Claimed(Claimed),
     /// How many timers had run out.
     Timers(usize),
     /// Where the message stands; `Err`: it is too late to cancel it. `None`: there is no such message.
@@ -89,12 +100,16 @@ pub(super) async fn write(
     let mut done: Vec<Option<Done>> = vec![None; ops.len()];
     batch.messages(ops, &mut done).await?;
     batch.journal(ops).await?;
+    batch.health(ops).await?;
     batch.accepts_and_events(ops, &mut done).await?;
     let Batch { changes, mut effects, .. } = batch;
     changes.write(transaction).await?;
     for (op, done) in ops.iter().zip(&mut done) {
         match op {
             Op::Claim(wanted) => *done = Some(Done::Claimed(claims::claim(transaction, wanted, now).await?)),
+            Op::Throttled { sender, retry_after_ms } => {
+                pace::throttled(transaction, sender, *retry_after_ms, now).await?;
+            }
             Op::Renew { held, until_ms } => claims::renew(transaction, held, *until_ms).await?,
             Op::Journal(_) => effects.journalled = true,
             _ => {}
@@ -366,6 +381,15 @@ impl Batch<'_> {
     async fn journal(&mut self, ops: &[Op]) -> Result<(), StoreError> {
         let entries = ops.iter().filter_map(|op| if let Op::Journal(entry) = op { Some(entry.clone()) } else { None });
         journal::append(self.transaction, entries.collect()).await
+    }
+
+    async fn health(&mut self, ops: &[Op]) -> Result<(), StoreError> {
+        for op in ops {
+            if let Op::Health { sender, health } = op {
+                self.events.extend(health::note(self.transaction, sender, *health, self.now).await?);
+            }
+        }
+        Ok(())
     }
 
     /// Takes places for all events of the batch, and writes them with the messages that are accepted.

@@ -168,7 +168,7 @@ const COLUMNS: &[(&str, &str)] = &[
 
 fn values(loaded: Loaded) -> Result<Vec<Value>, StoreError> {
     let Loaded { seq, progress, terms, .. } = loaded;
-    let holds = progress.holds_conversation().then_some(terms.request.to.digits);
+    let holds = progress.holds_conversation().then(|| terms.request.to.peer());
     let error = progress.error.as_ref().map(json).transpose()?;
     Ok(vec![
         seq.into(),
@@ -253,7 +253,7 @@ fn event_of(loaded: &Loaded, note: Note, now: Millis) -> NewEvent {
         duplicate: fold.is_some_and(|fold| fold.duplicate),
         contradicts_final: fold.is_some_and(|fold| fold.contradicts_final),
         to: request.to.given.clone(),
-        peer: request.to.digits.clone(),
+        peer: request.to.peer(),
         provider_message_id: note.provider_message_id.or_else(|| loaded.progress.provider_message_id.clone()),
         attempt: note.attempt,
         error: note.error,

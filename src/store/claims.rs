@@ -1,12 +1,14 @@
 //! Claims: taking due messages in hand, under a lease.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sea_orm::sea_query::Value;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, Statement};
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, pace, rows};
 use crate::domain::message::Exchange;
+use crate::domain::pace::Rate;
 use crate::domain::progress::Next;
 use crate::domain::{MessageId, MessageStatus, Millis, NewMessage, SenderId};
 
@@ -27,6 +29,17 @@ pub struct Claim {
     pub request: NewMessage,
     /// When it may no longer be handed over.
     pub expire_at_ms: Millis,
+    /// How long its slot is ahead: it must not be handed over before.
+    pub wait: Duration,
+}
+
+/// What a claim brought.
+#[derive(Debug, Clone, Default)]
+pub struct Claimed {
+    /// Messages in hand, in the order in which they are to go.
+    pub claims: Vec<Claim>,
+    /// The sender's rate let through less than was asked for; how long until it lets through more.
+    pub room_in: Option<Duration>,
 }
 
 /// How a call ended.
@@ -51,15 +64,57 @@ pub(super) struct Wanted {
     pub limit: u64,
     pub token: i64,
     pub lease_ms: Millis,
+    pub rate: Rate,
 }
 
-/// Takes up to `limit` ready messages of a sender: urgent lanes first, then in the order of acceptance, and of each
-/// conversation only the first that is not done (O10).
+/// Takes messages of a sender in hand, as many as are asked for and as its rate lets through.
 pub(super) async fn claim(
     transaction: &DatabaseTransaction,
     wanted: &Wanted,
     now: Millis,
+) -> Result<Claimed, StoreError> {
+    let Some(per_second) = wanted.rate.per_second else {
+        let claims = take(transaction, wanted, wanted.limit, now).await?;
+        return Ok(Claimed { claims, room_in: None });
+    };
+    let (mut pace, now_us) = pace::load(transaction, &wanted.sender, now).await?;
+    let room = pace.room(per_second, now_us);
+    let mut claims = match room.min(wanted.limit) {
+        0 => Vec::new(),
+        limit => take(transaction, wanted, limit, now).await?,
+    };
+    if !claims.is_empty() {
+        let waits = pace.take(claims.len(), per_second, now_us);
+        for (claim, wait) in claims.iter_mut().zip(waits) {
+            claim.wait = micros(wait);
+        }
+        pace::save(transaction, &wanted.sender, &pace).await?;
+    }
+    let full = room <= wanted.limit && claims.len() as u64 == room;
+    Ok(Claimed { claims, room_in: full.then(|| micros(pace.room_in_us(now_us))) })
+}
+
+fn micros(us: i64) -> Duration {
+    Duration::from_micros(us.max(0) as u64)
+}
+
+/// Takes up to `limit` ready messages of a sender: urgent lanes first, then in the order of acceptance, and of each
+/// conversation only the first that is not done (O10).
+async fn take(
+    transaction: &DatabaseTransaction,
+    wanted: &Wanted,
+    limit: u64,
+    now: Millis,
 ) -> Result<Vec<Claim>, StoreError> {
+    let contact = wanted.rate.contact();
+    // A person whose allowance is used up holds back nobody else (O18).
+    let allowed = match contact {
+        Some(_) => {
+            "AND NOT EXISTS (SELECT 1 FROM contact_paces p WHERE p.sender = m.sender AND p.peer = m.peer \
+               AND p.hold_until_ms > $2)"
+        }
+        None => "",
+    };
     let backend = transaction.get_database_backend();
     let postgres = backend == DbBackend::Postgres;
     let skip_locked = if postgres { "FOR UPDATE OF m SKIP LOCKED" } else { "" };
@@ -68,7 +123,7 @@ pub(super) async fn claim(
          claim = $3, lane = NULL, due_at_ms = $4 WHERE seq IN ( \
            SELECT m.seq FROM messages m WHERE m.sender = $5 AND m.lane IS NOT NULL AND m.expire_at_ms > $2 \
            AND NOT EXISTS (SELECT 1 FROM messages e WHERE e.sender = m.sender AND e.holds IS NOT NULL \
-             AND e.holds = m.peer AND e.seq < m.seq) \
+             AND e.holds = m.peer AND e.seq < m.seq) {allowed} \
            ORDER BY m.lane, m.seq LIMIT $6 {skip_locked}) \
          RETURNING seq, id, attempt, retries, request, expire_at_ms"
     );
@@ -78,11 +133,9 @@ pub(super) async fn claim(
         wanted.token.into(),
         (now + wanted.lease_ms).into(),
         wanted.sender.as_str().into(),
-        (wanted.limit as i64).into(),
+        (limit as i64).into(),
     ];
-    // SQLite numbers its parameters with `?1`; `$1` would be a name to it.
-    let text = if postgres { text } else { text.replace('$', "?") };
-    let rows = transaction.query_all_raw(Statement::from_sql_and_values(backend, text, values)).await?;
+    let rows = transaction.query_all_raw(rows::statement(backend, &text, values)).await?;
     let mut claims = Vec::with_capacity(rows.len());
     for row in rows {
         let request: String = row.try_get("", "request")?;
@@ -96,10 +149,15 @@ pub(super) async fn claim(
             request: serde_json::from_str(&request)
                 .map_err(|e| StoreError::Fault(format!("message {message_id} cannot be read: {e}")))?,
             expire_at_ms: row.try_get("", "expire_at_ms")?,
+            wait: Duration::ZERO,
         });
     }
     // RETURNING gives no order.
     claims.sort_by_key(|claim| (claim.request.priority, claim.seq));
+    if let Some(contact) = contact {
+        let peers = claims.iter().map(|claim| claim.request.to.peer()).collect();
+        pace::take_contacts(transaction, &wanted.sender, peers, contact, now).await?;
+    }
     Ok(claims)
 }
 

@@ -389,6 +389,7 @@ fn sender_changed(report: &SenderReport) -> SenderChanged {
     SenderChanged {
         change: report.change,
         detail: report.detail.clone(),
+        health: None,
         quality: report.quality,
         messaging_limit: report.messaging_limit.clone(),
         provider_code: report.provider_code.clone(),

@@ -20,6 +20,14 @@ const ROWS: usize = 128;
 /// So many rows and more go to PostgreSQL as parameters.
 const MANY: usize = 64;
 
+/// A statement with `$1`, `$2`, … where its values go. SQLite numbers its parameters with `?1`; `$1` would be a name to it.
+pub fn statement(backend: DbBackend, text: &str, values: impl IntoIterator<Item = Value>) -> Statement {
+    match backend {
+        DbBackend::Postgres => Statement::from_sql_and_values(backend, text, values),
+        _ => Statement::from_sql_and_values(backend, text.replace('$', "?"), values),
+    }
+}
+
 /// Lists for `column IN (…)`: of at most 128, each filled up to a power of two by repeating its last element, so that a
 /// handful of texts serves every number.
 pub fn lists<T: Clone>(all: Vec<T>) -> impl Iterator<Item = Vec<T>> {

@@ -8,7 +8,7 @@ use sea_orm::{
 use super::changes::Changes;
 use super::entity::{messages, senders};
 use super::log::{self, Appended, NewEvent};
-use super::{Store, StoreError};
+use super::{Store, StoreError, health};
 use crate::domain::event::{SenderChange, SenderChanged};
 use crate::domain::message::{DeliveryError, ErrorReason};
 use crate::domain::sender::{Limits, SenderState};
@@ -152,22 +152,6 @@ impl Store {
         Ok(Some(appended))
     }
 
-    /// Records an event about a sender that changes nothing in its row: its provider refuses it, for one.
-    ///
-    /// # Errors
-    /// When the store is away.
-    pub async fn note_sender(
-        &self,
-        sender: &SenderId,
-        change: SenderChange,
-        detail: &str,
-    ) -> Result<Appended, StoreError> {
-        let transaction = self.begin().await?;
-        let appended = append_change(&transaction, sender, change, detail, now_ms()).await?;
-        transaction.commit().await?;
-        Ok(appended)
-    }
-
     /// Deletes a sender; `None` when there is none. Its messages and events stay.
     ///
     /// # Errors
@@ -179,6 +163,7 @@ impl Store {
             transaction.rollback().await?;
             return Ok(None);
         }
+        health::forget(&transaction, id).await?;
         let appended = append_change(&transaction, id, SenderChange::Deleted, "", now_ms()).await?;
         transaction.commit().await?;
         Ok(Some(appended))

@@ -9,12 +9,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::accept::{Accept, Accepted};
 use super::batch::{Done, Effects, Op, Reused};
-use super::claims::{Claim, EndedCall, Wanted};
+use super::claims::{Claimed, EndedCall, Wanted};
 use super::intake::Intake;
 use super::journal::NewJournalEntry;
 use super::log::Appended;
 use super::{Store, StoreError};
 use crate::domain::event::StatusChanged;
+use crate::domain::pace::Rate;
+use crate::domain::sender::SenderHealth;
 use crate::domain::{MessageId, MessageStatus, Millis, Payload, SenderId, now_ms};
 use crate::error::Error;
 
@@ -80,7 +82,8 @@ impl Writer {
         }
     }
 
-    /// Takes up to `limit` ready messages of a sender in hand, under a number of the caller's choice.
+    /// Takes up to `limit` ready messages of a sender in hand, as its rate lets them through, under a number of the caller's
+    /// choice.
     ///
     /// # Errors
     /// When the store is away. Some messages may be in hand all the same: [`Writer::release`] undoes that.
@@ -90,10 +93,11 @@ impl Writer {
         limit: u64,
         token: i64,
         lease: Duration,
-    ) -> Result<Vec<Claim>, StoreError> {
-        let wanted = Wanted { sender, limit, token, lease_ms: millis(lease) };
+        rate: Rate,
+    ) -> Result<Claimed, StoreError> {
+        let wanted = Wanted { sender, limit, token, lease_ms: millis(lease), rate };
         match self.submit(Op::Claim(wanted), None).await? {
-            Done::Claimed(claims) => Ok(claims),
+            Done::Claimed(claimed) => Ok(claimed),
             other => Err(mismatch(other)),
         }
     }
@@ -113,6 +117,23 @@ impl Writer {
     pub async fn renew(&self, held: Vec<(i64, i64)>, lease: Duration) -> Result<(), StoreError> {
         let until_ms = now_ms() + millis(lease);
         self.submit(Op::Renew { held, until_ms }, None).await.map(drop)
+    }
+
+    /// Notes that a provider throttled a sender with a rate, so that all replicas go slower.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn throttled(&self, sender: SenderId, retry_after: Option<Duration>) -> Result<(), StoreError> {
+        let retry_after_ms = retry_after.map(millis);
+        self.submit(Op::Throttled { sender, retry_after_ms }, None).await.map(drop)
+    }
+
+    /// Notes how a sender stands; of two replicas that find the same, one tells.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn health(&self, sender: SenderId, health: SenderHealth) -> Result<(), StoreError> {
+        self.submit(Op::Health { sender, health }, None).await.map(drop)
     }
 
     /// Writes down how a call ended.

@@ -6,6 +6,7 @@ mod fixtures;
 #[path = "../it/provider.rs"]
 #[allow(dead_code, reason = "the other suite uses the rest")]
 mod provider;
+mod table;
 
 macro_rules! contract {
     ($($adapter:ident)+) => { $(contract!(@cases $adapter:
@@ -24,7 +25,24 @@ macro_rules! contract {
         nothing_leaves_the_host
         capabilities_are_kept
         check_agrees_with_capabilities
-    );)+ };
+    );)+
+
+        /// The capability table of the docs; `UPDATE_DOCS=1` writes it.
+        #[tokio::test]
+        async fn the_table_in_the_docs_is_current() {
+            let adapters = [$({
+                let fixture = crate::fixtures::$adapter().await;
+                (fixture.name, fixture.adapter.capabilities().clone())
+            }),+];
+            let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/providers.md");
+            let right = table::render(&adapters);
+            if std::env::var_os("UPDATE_DOCS").is_some() {
+                std::fs::write(&path, &right).unwrap();
+            }
+            let there = std::fs::read_to_string(&path).unwrap_or_default();
+            assert!(there == right, "docs/providers.md is out of date: UPDATE_DOCS=1 cargo test --test contract the_table");
+        }
+    };
     (@cases $adapter:ident: $($case:ident)+) => {
         mod $adapter {
             $(

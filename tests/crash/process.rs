@@ -186,7 +186,7 @@ pub fn complaints(log: &Path) -> String {
 }
 
 /// Makes a Devino sender `acme` that speaks to the fake; gives the address to which the provider posts.
-pub async fn devino_sender(grpc: SocketAddr, fake: &FakeProvider) -> Result<String> {
+pub async fn devino_sender(grpc: SocketAddr, id: &str, fake: &FakeProvider) -> Result<String> {
     let config = proto::DevinoConfig {
         base_url: fake.base_url("devino"),
         api_key: "test-key-0123456789".into(),
@@ -194,11 +194,8 @@ pub async fn devino_sender(grpc: SocketAddr, fake: &FakeProvider) -> Result<Stri
         api: proto::DevinoApi::Classic as i32,
         webhook_token: WEBHOOK_TOKEN.into(),
     };
-    let sender = proto::Sender {
-        sender: "acme".into(),
-        config: Some(proto::sender::Config::Devino(config)),
-        ..Default::default()
-    };
+    let sender =
+        proto::Sender { sender: id.into(), config: Some(proto::sender::Config::Devino(config)), ..Default::default() };
     let mut admin = AdminServiceClient::new(channel(grpc));
     let answer = admin.create_sender(proto::CreateSenderRequest { sender: Some(sender) }).await?.into_inner();
     let address = answer.sender.context("CreateSender answered no sender")?.webhook_url;

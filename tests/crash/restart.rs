@@ -31,10 +31,12 @@ on_both_databases! {
         fake.set_script(Script { faults: vec![throttle(LATER, 3_600), throttle(SOON, 2)], ..Script::default() })
             .map_err(anyhow::Error::msg)?;
         let mut process = setup.start().await?;
-        devino_sender(setup.addresses.grpc, &fake).await?;
+        devino_sender(setup.addresses.grpc, "acme", &fake).await?;
         let mut messaging = setup.messaging();
-        let later = refused_once(&mut messaging, LATER).await?;
-        let soon = refused_once(&mut messaging, SOON).await?;
+        // Of two senders: one that is throttled waits with all its messages.
+        devino_sender(setup.addresses.grpc, "other", &fake).await?;
+        let later = refused_once(&mut messaging, "other", LATER).await?;
+        let soon = refused_once(&mut messaging, "acme", SOON).await?;
         process.kill()?;
 
         let _process = setup.start().await?;
@@ -57,8 +59,8 @@ on_both_databases! {
 }
 
 /// Sends to a number that is answered with 429; gives the message as it stands when it waits for its second try.
-async fn refused_once(messaging: &mut Messaging, to: &str) -> Result<proto::Message> {
-    let sent = messaging.send_message(text("acme", &format!("+{to}"), "olá")).await?.into_inner();
+async fn refused_once(messaging: &mut Messaging, sender: &str, to: &str) -> Result<proto::Message> {
+    let sent = messaging.send_message(text(sender, &format!("+{to}"), "olá")).await?.into_inner();
     wait_for("a first try", async || {
         let message = get(messaging, &sent.message_id).await?.message.context("no message")?;
         let waits = message.error.is_some() && message.next_attempt_time.is_some();
@@ -81,7 +83,7 @@ async fn a_second_gateway_on_one_sqlite_file_refuses_to_start_and_harms_nothing(
     let slow = Fault::always(Action::Slow { ms: 1_500 });
     fake.set_script(Script { faults: vec![slow], ..Script::default() }).map_err(anyhow::Error::msg)?;
     let _process = setup.start().await?;
-    devino_sender(setup.addresses.grpc, &fake).await?;
+    devino_sender(setup.addresses.grpc, "acme", &fake).await?;
     let mut messaging = setup.messaging();
     let sent = messaging.send_message(text("acme", "+351910000001", "olá")).await?.into_inner();
     wait_for("the call", async || Ok((fake.ledger().taken == 1).then_some(()))).await?;

@@ -3,6 +3,7 @@
 
 mod access;
 mod bad_input;
+mod breaker;
 mod database;
 mod devino;
 mod dialog360;
@@ -10,8 +11,10 @@ mod events;
 mod gateway;
 mod main_job;
 mod meta;
+mod numbers;
 mod once;
 mod order;
+mod pace;
 #[allow(dead_code, reason = "the contract suite uses the rest")]
 mod provider;
 mod refusal;

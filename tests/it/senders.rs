@@ -205,6 +205,20 @@ on_both_databases! {
             let refusal = create(&mut gateway, Some(proto::Sender { limits, ..good() })).await;
             assert_eq!(refusal.fields, ["sender.limits.in_flight INVALID"]);
         }
+        for messages_per_second in [0.0, -1.0, f64::NAN, f64::INFINITY, 100_001.0] {
+            let limits = Some(proto::SenderLimits { messages_per_second: Some(messages_per_second), ..Default::default() });
+            let refusal = create(&mut gateway, Some(proto::Sender { limits, ..good() })).await;
+            assert_eq!(refusal.fields, ["sender.limits.messages_per_second INVALID"], "{messages_per_second}");
+        }
+        let duration = |seconds, nanos| Some(prost_types::Duration { seconds, nanos });
+        for (contact_interval, contact_burst) in
+            [(duration(-1, 0), None), (duration(i64::MAX, 0), None), (duration(0, -1), None), (None, Some(0)), (None, Some(-1))]
+        {
+            let limits = Some(proto::SenderLimits { contact_interval, contact_burst, ..Default::default() });
+            let refusal = create(&mut gateway, Some(proto::Sender { limits, ..good() })).await;
+            let field = if contact_burst.is_some() { "contact_burst" } else { "contact_interval" };
+            assert_eq!(refusal.fields, [format!("sender.limits.{field} INVALID")]);
+        }
         let unbuilt = [
             proto::Sender { incoming_callback_url: "https://example.com".into(), ..good() },
             proto::Sender { callback_secret: "whsec_x".into(), ..good() },

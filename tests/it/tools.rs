@@ -131,9 +131,9 @@ impl TestGateway {
     }
 
     /// A message as it stands, with its attempts.
-    pub async fn message(&mut self, id: &str) -> Result<(proto::Message, Vec<proto::Attempt>)> {
+    pub async fn message(&self, id: &str) -> Result<(proto::Message, Vec<proto::Attempt>)> {
         let request = proto::GetMessageRequest { message_id: id.into() };
-        let answer = self.messaging.get_message(request).await?.into_inner();
+        let answer = self.messaging.clone().get_message(request).await?.into_inner();
         Ok((answer.message.context("no message")?, answer.attempts))
     }
 

@@ -6,12 +6,13 @@ use std::time::Duration;
 use anyhow::Result;
 use futures::future::join_all;
 use recado::domain::message::Priority;
+use recado::domain::pace::Rate;
 use recado::domain::progress::Next;
 use recado::domain::{DeliveryError, ErrorReason, MessageStatus};
 use recado::store::{Claim, EndedCall};
 
 use crate::database::{Engine, TestDatabase};
-use crate::{Bench, accept, new, on_both_databases, to};
+use crate::{Bench, accept, acme, new, on_both_databases, to};
 
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -99,6 +100,32 @@ on_both_databases! {
             handed.sort();
             assert!(handed.windows(2).all(|pair| pair[0].1 < pair[1].1), "{conversation}: {handed:?}");
         }
+        for bench in benches {
+            bench.stop().await?;
+        }
+        Ok(())
+    }
+
+    async fn a_rate_is_one_for_all_replicas(engine) {
+        let benches = replicas(engine).await?;
+        for i in 0..200 {
+            benches[0].accept(&to(i), "olá").await?;
+        }
+        let rate = Rate { per_second: Some(50.0), ..Rate::default() };
+        let started = std::time::Instant::now();
+        let (mut taken, mut refused) = (0, 0);
+        for round in 0..40 {
+            let bench = &benches[round % benches.len()];
+            let claimed = bench.writer.claim(acme(), 100, rand::random(), LEASE, rate).await?;
+            taken += claimed.claims.len();
+            refused += usize::from(claimed.claims.is_empty());
+            assert!(claimed.claims.is_sorted_by_key(|claim| claim.wait));
+            assert!(claimed.room_in.is_some(), "there are more than it lets through");
+        }
+        // What passed by now, what is ahead, and the first.
+        let most = started.elapsed().as_secs_f64() * 50.0 + 0.2 * 50.0 + 1.0;
+        assert!(taken as f64 <= most, "{taken} of at most {most}");
+        assert!(taken > 0 && refused > 0);
         for bench in benches {
             bench.stop().await?;
         }

@@ -15,6 +15,7 @@ use std::time::Duration;
 use anyhow::Result;
 use recado::domain::content::Text;
 use recado::domain::message::{InDoubtPolicy, NewMessage, Priority};
+use recado::domain::pace::Rate;
 use recado::domain::{Content, SenderId, now_ms};
 use recado::store::{Accept, Appended, Claim, Listener, Store, Writer};
 use tokio::task::JoinHandle;
@@ -60,7 +61,7 @@ impl Bench {
 
     /// Takes messages in hand, under a number of its own.
     async fn claim(&self, limit: u64, lease: Duration) -> Result<Vec<Claim>> {
-        Ok(self.writer.claim(acme(), limit, rand::random(), lease).await?)
+        Ok(self.writer.claim(acme(), limit, rand::random(), lease, Rate::default()).await?.claims)
     }
 
     /// Accepts a text; answers the place of its ACCEPTED event.

@@ -1,6 +1,7 @@
 //! What filters of lists and streams name.
 
 use super::options::check_label;
+use crate::domain::phone::peer_of;
 use crate::domain::{PhoneNumber, SenderId};
 use crate::error::{Reason, Violations};
 
@@ -44,7 +45,7 @@ pub(in crate::grpc) fn peer_filter(peers: Vec<String>, path: &str, violations: &
                     "a number or a user id has no control characters",
                 );
             }
-            peer => read.push(PhoneNumber::digits_of(peer).unwrap_or_else(|| peer.to_owned())),
+            peer => read.push(PhoneNumber::digits_of(peer).map_or_else(|| peer.to_owned(), |digits| peer_of(&digits))),
         }
     }
     read

@@ -93,7 +93,8 @@ const ROWS: &[Row] = &[
     no(131052, ErrorReason::InvalidMedia),
     after(131053, ErrorReason::MediaUnreachable, Next::Wait(1, Some(1))),
     no(131055, ErrorReason::NotSupported),
-    after(131056, ErrorReason::RateLimited, Next::Pair),
+    // It is about one person: as a limit of the sender's it would slow all others too (O18).
+    after(131056, ErrorReason::RecipientCapped, Next::Pair),
     // A minute of maintenance, while the number's throughput is raised.
     after(131057, ErrorReason::ProviderUnavailable, Next::Wait(30, None)),
     no(131062, ErrorReason::NotSupported),
@@ -108,7 +109,8 @@ const ROWS: &[Row] = &[
     no(132016, ErrorReason::TemplatePaused),
     no(132018, ErrorReason::TemplateParameters),
     no(132068, ErrorReason::TemplatePaused),
-    after(132069, ErrorReason::RateLimited, Next::Wait(3_600, None)),
+    // Ten sends of a flow in an hour: a limit of the template, not of the sender.
+    after(132069, ErrorReason::TemplatePaused, Next::Wait(3_600, None)),
     no(133000, ErrorReason::InvalidSender),
     after(133004, ErrorReason::ProviderUnavailable, Next::Wait(30, None)),
     no(133005, ErrorReason::InvalidSender),
@@ -297,7 +299,7 @@ mod tests {
             (131052, 0, "INVALID_MEDIA false refused"),
             (131053, 0, "MEDIA_UNREACHABLE wait 1 1"),
             (131055, 0, "NOT_SUPPORTED false refused"),
-            (131056, 2_494_055, "RATE_LIMITED wait 4 on"),
+            (131056, 2_494_055, "RECIPIENT_CAPPED wait 4 on"),
             (131057, 0, "PROVIDER_UNAVAILABLE wait 30 on"),
             (131062, 0, "NOT_SUPPORTED false refused"),
             (131063, 0, "NOT_SUPPORTED false refused"),
@@ -311,7 +313,7 @@ mod tests {
             (132016, 0, "TEMPLATE_PAUSED false refused"),
             (132018, 0, "TEMPLATE_PARAMETERS false refused"),
             (132068, 0, "TEMPLATE_PAUSED false refused"),
-            (132069, 0, "RATE_LIMITED wait 3600 on"),
+            (132069, 0, "TEMPLATE_PAUSED wait 3600 on"),
             (133000, 0, "INVALID_SENDER false refused"),
             (133004, 0, "PROVIDER_UNAVAILABLE wait 30 on"),
             (133005, 0, "INVALID_SENDER false refused"),

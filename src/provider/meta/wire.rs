@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::domain::content::MediaKind;
+use crate::domain::pace::Rate;
 use crate::provider::capabilities::{Capabilities, InteractiveRule, MediaRule, TemplateRule};
 
 /// [docs] The version that github.com/facebook/openapi describes. Another one is another `base_url`.
@@ -24,6 +25,8 @@ pub const MEDIA_HOSTS: &[&str] = &["fbsbx.com", "facebook.com"];
 
 /// [assumed] Requests under way at the same time: a number may send 80 messages a second, and an answer takes about 300 ms.
 pub const IN_FLIGHT: u32 = 24;
+/// [docs] 80 messages a second, in and out together, until Meta raises it; a message to one person in 6 s, and 45 at once.
+pub const RATE: Rate = Rate { per_second: Some(80.0), contact_interval_ms: Some(6_000), contact_burst: Some(45) };
 /// [docs] Characters of a text.
 pub const TEXT_MAX: usize = 4_096;
 /// [docs] Characters of a caption, and of the body of an interactive message.
@@ -61,6 +64,7 @@ pub fn capabilities() -> Capabilities {
     Capabilities {
         batch: 1,
         in_flight: IN_FLIGHT,
+        rate: RATE,
         text_max: Some(TEXT_MAX),
         // [docs] Types and sizes; spellings of the same type beside them are [assumed].
         media: vec![
@@ -69,7 +73,7 @@ pub fn capabilities() -> Capabilities {
             rule(MediaKind::Voice, &["audio/ogg"], 16 * MB, None, None),
             rule(MediaKind::Video, &["video/mp4", "video/3gpp"], 16 * MB, caption, None),
             rule(MediaKind::Document, &[], 100 * MB, caption, Some(FILE_NAME_MAX)),
-            rule(MediaKind::Sticker, &["image/webp"], MB / 2, None, None),
+            rule(MediaKind::Sticker, &["image/webp"], 500 << 10, None, None),
         ],
         location: true,
         contact_cards_max: Some(CARDS_MAX),

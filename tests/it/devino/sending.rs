@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::gateway::{TestGateway, after, text, words};
 use crate::on_both_databases;
 use crate::provider::{Call, Provider, Reply};
-use crate::tools::{Seen, TOKEN, fake, fields, number, silent};
+use crate::tools::{Seen, TOKEN, fake, fields, number, silent, until};
 
 /// Takes every message of a request.
 pub fn take_all(call: &Call) -> Reply {
@@ -172,27 +172,18 @@ on_both_databases! {
         Ok(())
     }
 
-    async fn refused_credentials_fail_the_message_and_say_so(engine) {
+    async fn what_a_refusal_of_the_key_shows_holds_no_secret(engine) {
         let mut gateway = TestGateway::start(engine).await?;
         let fake = fake(Script { api_key: Some("another".into()), ..silent() }).await?;
         gateway.devino_sender("acme", &fake).await?;
-        let mut stream = gateway.stream(Default::default()).await?;
         let sent = gateway.send(text("acme", &number(1), "x")).await?;
-        let (mut failed, mut noticed) = (None, false);
-        while failed.is_none() || !noticed {
-            let event = stream.next_event().await?;
-            match event.payload {
-                Some(proto::event::Payload::StatusChanged(status)) if status.status() == MessageStatus::Failed => {
-                    failed = status.error;
-                }
-                Some(proto::event::Payload::SenderChanged(changed)) => {
-                    noticed |= changed.kind() == proto::SenderChangeKind::CredentialsRefused && event.sender == "acme";
-                }
-                _ => {}
-            }
-        }
-        assert_eq!(failed.unwrap().reason(), DeliveryErrorReason::SenderUnauthorized);
-        let (_, attempts) = gateway.message(&sent.message_id).await?;
+        let refused = async || {
+            let (message, attempts) = gateway.message(&sent.message_id).await?;
+            Ok((!attempts.is_empty() && message.error.is_some()).then_some((message, attempts)))
+        };
+        let (message, attempts) = until("it was refused", refused).await?;
+        assert_eq!((message.status(), attempts[0].outcome()), (MessageStatus::Sending, AttemptOutcome::NotTaken));
+        assert_eq!(message.error.unwrap().reason(), DeliveryErrorReason::SenderUnauthorized);
         assert_eq!(attempts[0].exchanges[0].http_status, 401);
         let shown = format!("{attempts:?}");
         assert!(!shown.contains("test-key-0123456789") && !shown.contains(TOKEN), "{shown}");

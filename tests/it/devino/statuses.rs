@@ -96,7 +96,7 @@ on_both_databases! {
     }
 
     async fn s6_two_statuses_in_one_webhook_are_both_recorded_and_a_copy_is_not(engine) {
-        let (mut gateway, id, mut stream) = sent(engine).await?;
+        let (gateway, id, mut stream) = sent(engine).await?;
         let webhook = gateway.devino_webhook("acme");
         let both = |ts: i64| json!([
             { "messageId": 7001, "status": "READ", "ts": ts },
@@ -163,7 +163,7 @@ on_both_databases! {
     }
 
     async fn s10_an_unknown_word_is_kept_raw_and_changes_nothing(engine) {
-        let (mut gateway, id, mut stream) = sent(engine).await?;
+        let (gateway, id, mut stream) = sent(engine).await?;
         let status = json!({ "messageId": 7001, "status": "TELEPORTED", "errorCode": 2313 }).to_string();
         assert_eq!(post(&gateway.devino_webhook("acme"), status).await?, 200);
         let event = stream.next_status(&id).await?;

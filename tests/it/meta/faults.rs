@@ -54,8 +54,14 @@ on_both_databases! {
         let fake = start(&mut gateway, silent()).await?;
         let throttle = |retry_after_s, body_only| Action::Throttle { retry_after_s, body_only };
         let pair = Action::Refuse { key: "131056".into(), reference: String::new() };
-        let cases = [(throttle(Some(1), false), 1_000), (throttle(None, true), 0), (throttle(None, false), 0), (pair, 1_000)];
-        for (n, (action, least_ms)) in cases.into_iter().enumerate() {
+        use DeliveryErrorReason::{RateLimited, RecipientCapped};
+        let cases = [
+            (throttle(Some(1), false), 1_000, RateLimited),
+            (throttle(None, true), 0, RateLimited),
+            (throttle(None, false), 0, RateLimited),
+            (pair, 1_000, RecipientCapped),
+        ];
+        for (n, (action, least_ms, reason)) in cases.into_iter().enumerate() {
             fake.forget();
             play(&gateway, &fake, faulty(Fault::always(action.clone()).first(1)));
             let sent = gateway.send(text("acme", &number(n), "x")).await?;
@@ -64,7 +70,7 @@ on_both_databases! {
             assert_eq!(words(&statuses), ["ACCEPTED", "SENT"]);
             let (_, attempts) = gateway.message(&sent.message_id).await?;
             assert_eq!(outcomes(&attempts), [AttemptOutcome::NotTaken, AttemptOutcome::Taken], "{action:?}");
-            assert_eq!(attempts[0].error.as_ref().unwrap().reason(), DeliveryErrorReason::RateLimited);
+            assert_eq!(attempts[0].error.as_ref().unwrap().reason(), reason);
             let millis = |time: &Option<prost_types::Timestamp>| {
                 let time = time.as_ref().unwrap();
                 time.seconds * 1_000 + i64::from(time.nanos) / 1_000_000

@@ -9,10 +9,10 @@ use recado::proto::{AttemptOutcome, DeliveryErrorReason, MessageStatus};
 use serde_json::json;
 
 use super::{NUMBER, TOKEN, change, envelope, play, post, sender_at, start, webhook, written};
-use crate::gateway::{TestGateway, after, text, words};
+use crate::gateway::{Setup, TestGateway, after, text, words};
 use crate::on_both_databases;
 use crate::provider::{Provider, Reply};
-use crate::tools::{Seen, fields, number, silent};
+use crate::tools::{Seen, fields, impatient, number, silent, until};
 
 const PERSON: &str = "+5511987654321";
 
@@ -179,7 +179,7 @@ on_both_databases! {
             ("131047", DeliveryErrorReason::OutsideWindow),
             ("132001", DeliveryErrorReason::TemplateNotFound),
             ("131049", DeliveryErrorReason::RecipientCapped),
-            ("131031", DeliveryErrorReason::SenderBlocked),
+            ("132015", DeliveryErrorReason::TemplatePaused),
         ];
         let faults = cases.iter().enumerate().map(|(n, (code, _))| Fault::always(refuse(code)).to(number(n))).collect();
         let fake = start(&mut gateway, Script { faults, ..silent() }).await?;
@@ -198,34 +198,38 @@ on_both_databases! {
         Ok(())
     }
 
-    async fn refused_credentials_fail_the_message_and_say_so(engine) {
-        let mut gateway = TestGateway::start(engine).await?;
-        let fake = start(&mut gateway, Script { api_key: Some("another".into()), ..silent() }).await?;
-        let mut stream = gateway.stream(Default::default()).await?;
-        let sent = gateway.send(text("acme", PERSON, "x")).await?;
-        let (mut failed, mut noticed) = (None, false);
-        while failed.is_none() || !noticed {
-            match stream.next_event().await?.payload {
-                Some(Payload::StatusChanged(status)) if status.status() == MessageStatus::Failed => failed = status.error,
-                Some(Payload::SenderChanged(changed)) => {
-                    noticed |= changed.kind() == proto::SenderChangeKind::CredentialsRefused;
-                }
-                _ => {}
-            }
+    async fn a_refused_token_and_a_locked_account_keep_the_message_until_they_are_mended(engine) {
+        let locked = Fault::always(Action::Refuse { key: "131031".into(), reference: String::new() });
+        for (script, code, reason) in [
+            (Script { api_key: Some("another".into()), ..silent() }, "190", DeliveryErrorReason::SenderUnauthorized),
+            (Script { faults: vec![locked], ..silent() }, "131031", DeliveryErrorReason::SenderBlocked),
+        ] {
+            let mut gateway = TestGateway::start_with(engine, Setup { settings: impatient() }).await?;
+            let fake = start(&mut gateway, script).await?;
+            let sent = gateway.send(text("acme", PERSON, "x")).await?;
+            let refused = async || {
+                let mut messaging = gateway.messaging.clone();
+                let request = proto::GetMessageRequest { message_id: sent.message_id.clone() };
+                let answer = messaging.get_message(request).await?.into_inner();
+                let error = answer.message.and_then(|message| message.error);
+                Ok(error.map(|error| (error, format!("{:?}", answer.attempts))))
+            };
+            let (error, attempts) = until("it was refused", refused).await?;
+            assert_eq!((error.reason(), error.provider_code.as_str()), (reason, code));
+            assert!(!attempts.contains(TOKEN), "{attempts}");
+            let check = proto::CheckSenderRequest { sender: "acme".into() };
+            let check = gateway.admin.check_sender(check).await?.into_inner();
+            assert_eq!(check.ok, reason == DeliveryErrorReason::SenderBlocked, "the lock is on sending alone");
+            // An operator who has mended it says so, and the message need not wait for the next probe.
+            play(&gateway, &fake, silent());
+            let config = proto::sender::Config::Meta(proto::MetaConfig { access_token: TOKEN.into(), ..Default::default() });
+            let sender = Some(proto::Sender { sender: "acme".into(), config: Some(config), ..Default::default() });
+            gateway.admin.update_sender(proto::UpdateSenderRequest { sender, update_mask: None }).await?;
+            let mut stream = gateway.stream(after(&sent.cursor)).await?;
+            stream.until(&sent.message_id, MessageStatus::Sent).await?;
+            assert_eq!(fake.ledger().taken, 1);
+            gateway.stop().await?;
         }
-        let failed = failed.unwrap();
-        assert_eq!((failed.reason(), failed.provider_code.as_str()), (DeliveryErrorReason::SenderUnauthorized, "190"));
-        let (_, attempts) = gateway.message(&sent.message_id).await?;
-        assert!(!format!("{attempts:?}").contains(TOKEN), "{attempts:?}");
-        let check = |gateway: &mut TestGateway| {
-            let mut admin = gateway.admin.clone();
-            async move { admin.check_sender(proto::CheckSenderRequest { sender: "acme".into() }).await }
-        };
-        let refused = check(&mut gateway).await?.into_inner();
-        assert_eq!((refused.ok, refused.problem()), (false, proto::SenderProblem::CredentialsRefused));
-        play(&gateway, &fake, silent());
-        assert!(check(&mut gateway).await?.into_inner().ok);
-        gateway.stop().await?;
         Ok(())
     }
 }

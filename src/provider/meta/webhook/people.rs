@@ -36,9 +36,11 @@ pub(super) fn author(change: &Change, item: &Map<String, Value>) -> (Contact, St
     };
     let Some(profile) = change.contacts.iter().find(is_of).or(only) else { return (contact(own), String::new()) };
     let [from, user_id] = own;
+    let username = Some(inside(profile, "profile", "username")).filter(|name| !name.is_empty());
     let name = match inside(profile, "profile", "name") {
-        name if name.is_empty() => inside(profile, "profile", "username"),
+        name if name.is_empty() => username.clone().unwrap_or_default(),
         name => name,
     };
-    (contact([from, user_id, text(profile, "wa_id"), text(profile, "user_id")]), name)
+    let contact = contact([from, user_id, text(profile, "wa_id"), text(profile, "user_id")]);
+    (Contact { username, ..contact }, name)
 }

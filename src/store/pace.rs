@@ -1,0 +1,109 @@
+//! The paces of senders and contacts, as all replicas share them.
+
+use sea_orm::sea_query::Value;
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, Statement};
+
+use super::{Store, StoreError, rows};
+use crate::domain::pace::Pace;
+use crate::domain::{Millis, SenderId};
+
+/// A sender's pace, locked until the commit, and the clock that all replicas share: the database's, where it has one.
+pub(super) async fn load(
+    transaction: &DatabaseTransaction,
+    sender: &SenderId,
+    now: Millis,
+) -> Result<(Pace, i64), StoreError> {
+    let backend = transaction.get_database_backend();
+    let (lock, clock) = match backend {
+        DbBackend::Postgres => ("FOR UPDATE", "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"),
+        _ => ("", "0"),
+    };
+    let fresh = Pace::default();
+    let insert = "INSERT INTO paces (sender, slot_at_us, hold_until_ms, factor, factor_at_ms) VALUES ($1, 0, 0, 1, 0) \
+         ON CONFLICT (sender) DO NOTHING";
+    let select = format!(
+        "SELECT slot_at_us, hold_until_ms, factor, factor_at_ms, {clock} AS now_us FROM paces WHERE sender = $1 {lock}"
+    );
+    let ask = || rows::statement(backend, &select, [sender.as_str().into()]);
+    let mut row = transaction.query_one_raw(ask()).await?;
+    if row.is_none() {
+        transaction.execute_raw(rows::statement(backend, insert, [sender.as_str().into()])).await?;
+        row = transaction.query_one_raw(ask()).await?;
+    }
+    let Some(row) = row else { return Ok((fresh, now * 1_000)) };
+    let pace = Pace {
+        slot_at_us: row.try_get("", "slot_at_us")?,
+        hold_until_ms: row.try_get("", "hold_until_ms")?,
+        factor: row.try_get("", "factor")?,
+        factor_at_ms: row.try_get("", "factor_at_ms")?,
+    };
+    let now_us: i64 = row.try_get("", "now_us")?;
+    Ok((pace, if now_us == 0 { now * 1_000 } else { now_us }))
+}
+
+pub(super) async fn save(transaction: &DatabaseTransaction, sender: &SenderId, pace: &Pace) -> Result<(), StoreError> {
+    let text = "UPDATE paces SET slot_at_us = $2, hold_until_ms = $3, factor = $4, factor_at_ms = $5 WHERE sender = $1";
+    let values: [Value; 5] = [
+        sender.as_str().into(),
+        pace.slot_at_us.into(),
+        pace.hold_until_ms.into(),
+        pace.factor.into(),
+        pace.factor_at_ms.into(),
+    ];
+    transaction.execute_raw(rows::statement(transaction.get_database_backend(), text, values)).await?;
+    Ok(())
+}
+
+/// The provider throttled the sender.
+pub(super) async fn throttled(
+    transaction: &DatabaseTransaction,
+    sender: &SenderId,
+    retry_after_ms: Option<Millis>,
+    now: Millis,
+) -> Result<(), StoreError> {
+    let (mut pace, now_us) = load(transaction, sender, now).await?;
+    pace.throttled(retry_after_ms, now_us / 1_000);
+    save(transaction, sender, &pace).await
+}
+
+/// Takes one message off the allowance of each of these people; `(interval, ahead)` as [`crate::domain::pace::Rate::contact`]
+/// gives them.
+pub(super) async fn take_contacts(
+    transaction: &DatabaseTransaction,
+    sender: &SenderId,
+    peers: Vec<String>,
+    (interval, ahead): (Millis, Millis),
+    now: Millis,
+) -> Result<(), StoreError> {
+    let backend = transaction.get_database_backend();
+    // PostgreSQL takes the type of a bare parameter from its first use, and sums of two from nowhere.
+    let (later, big) = if backend == DbBackend::Postgres { ("greatest", "::bigint") } else { ("max", "") };
+    let text = format!(
+        "INSERT INTO contact_paces (sender, peer, whole_at_ms, hold_until_ms) \
+         VALUES ($1, $2, $3{big} + $4{big}, $3{big} + $4{big} - $5{big}) \
+         ON CONFLICT (sender, peer) DO UPDATE SET \
+           whole_at_ms = {later}(contact_paces.whole_at_ms, $3{big}) + $4{big}, \
+           hold_until_ms = {later}(contact_paces.whole_at_ms, $3{big}) + $4{big} - $5{big}"
+    );
+    // In one order, so that two replicas never wait for each other.
+    let mut peers = peers;
+    peers.sort_unstable();
+    for peer in peers {
+        let values: [Value; 5] = [sender.as_str().into(), peer.into(), now.into(), interval.into(), ahead.into()];
+        transaction.execute_raw(rows::statement(backend, &text, values)).await?;
+    }
+    Ok(())
+}
+
+impl Store {
+    /// Forgets people whose allowance is whole again.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn forget_contact_paces(&self, now: Millis) -> Result<u64, StoreError> {
+        let backend = self.read().get_database_backend();
+        let text = "DELETE FROM contact_paces WHERE whole_at_ms < $1";
+        let statement: Statement = rows::statement(backend, text, [now.into()]);
+        Ok(self.inner.write.execute_raw(statement).await?.rows_affected())
+    }
+}
