@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use url::Url;
 
 use crate::access::Access;
+use crate::catalogue::Catalogues;
 use crate::config::{Config, Tls};
 use crate::domain::sender::{Limits, SenderState};
 use crate::domain::{PhoneNumber, Sender, SenderId, now_ms};
@@ -59,12 +60,15 @@ pub struct App {
 /// Passes what the writer committed to those who wait for it.
 struct News {
     log: Log,
+    catalogues: Arc<Catalogues>,
     engine: engine::Wake,
     intake: intake::Wake,
 }
 
 impl Listener for News {
     fn appended(&self, events: Appended) {
+        // Who hears of a change finds the copy changed.
+        self.catalogues.appended(&events);
         self.log.appended(&events);
     }
 
@@ -110,9 +114,16 @@ impl App {
 
         let [stop_serving, stop_engine, stop_writer] = [(); 3].map(|()| CancellationToken::new());
         let log = Log::open(store.clone(), config.events.ring).await?;
+        let interval = config.templates.refresh_interval;
+        let catalogues = Arc::new(Catalogues::new(store.clone(), senders.clone(), log.clone(), interval));
         let (engine_wake, engine_ear) = Engine::wake();
         let intake_wake = intake::Wake::default();
-        let news = News { log: log.clone(), engine: engine_wake.clone(), intake: intake_wake.clone() };
+        let news = News {
+            log: log.clone(),
+            catalogues: catalogues.clone(),
+            engine: engine_wake.clone(),
+            intake: intake_wake.clone(),
+        };
         let (writer, writing) = Writer::start(store.clone(), Arc::new(news), stop_writer.clone());
         let web =
             Web { store: store.clone(), writer: writer.clone(), senders: senders.clone(), metrics: Metrics::install() };
@@ -123,6 +134,7 @@ impl App {
             store: store.clone(),
             writer: writer.clone(),
             senders: senders.clone(),
+            catalogues: catalogues.clone(),
             access: access.clone(),
             log: log.clone(),
             stop: stop_serving.clone(),
@@ -150,6 +162,11 @@ impl App {
         parts.spawn(async move {
             taking_in.await;
             Ok("intake")
+        });
+        let stop = stop_serving.clone();
+        parts.spawn(async move {
+            catalogues.run(stop).await;
+            Ok("templates")
         });
         let reading = log.run(stop_writer.clone());
         parts.spawn(async move {

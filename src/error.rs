@@ -102,6 +102,22 @@ pub enum Error {
         /// When to come back.
         retry_after: Duration,
     },
+    /// The provider was asked on the caller's behalf, and did not answer or refused.
+    #[error("{message}")]
+    ProviderUnavailable {
+        /// For people: what it said instead.
+        message: String,
+        /// When to come back.
+        retry_after: Duration,
+    },
+    /// A part of the contract that the sender's provider has nothing for.
+    #[error("provider {provider} {lacks}")]
+    NotAtProvider {
+        /// Its name.
+        provider: &'static str,
+        /// What it does not do: `publishes no templates`.
+        lacks: &'static str,
+    },
     /// A part of the contract that this version does not carry out.
     #[error("{0} is part of the contract but not carried out by this version")]
     NotImplemented(&'static str),
@@ -183,6 +199,11 @@ impl Violations {
             };
             self.0.push(violation);
         }
+    }
+
+    /// The violations so far.
+    pub fn iter(&self) -> impl Iterator<Item = &Violation> {
+        self.0.iter()
     }
 
     /// Whether nothing is wrong.

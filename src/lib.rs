@@ -2,9 +2,11 @@
 //!
 //! The way of a message: in at [`grpc`], through [`domain`], into [`store`], out through [`engine`] and a
 //! [`provider`]; back in at [`webhook`], through [`intake`] into the event log, out to subscribers through [`events`].
+//! What providers have approved is read into [`catalogue`], and compared with what is to be sent.
 
 pub mod access;
 pub mod app;
+pub mod catalogue;
 pub mod config;
 pub mod domain;
 pub mod engine;

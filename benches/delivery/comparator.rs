@@ -196,6 +196,7 @@ impl Bare {
             deduplicated: false,
             // As long as the gateway's.
             cursor: format!("{seq:024}"),
+            template_unchecked: false,
         })
     }
 }

@@ -17,6 +17,7 @@ mod senders;
 mod senders_file;
 mod senders_plan;
 mod serve;
+mod templates;
 
 /// The gateway through which a company's services talk to people on WhatsApp.
 #[derive(Debug, Parser)]
@@ -45,6 +46,9 @@ enum Command {
     Keys(keys::Command),
     /// Sends one message: text, a template or a file.
     Send(send::Args),
+    /// Lists the templates that a sender's provider has, or reads them from it.
+    #[command(subcommand)]
+    Templates(templates::Command),
     /// Shows the event log: statuses, incoming messages, template and sender changes.
     Events(events::Args),
     /// Runs the scripted provider of the tests, as a server of its own.
@@ -62,6 +66,7 @@ pub async fn main() -> ExitCode {
         Command::Senders(command) => senders::run(command).await,
         Command::Keys(command) => keys::run(command).await,
         Command::Send(args) => send::run(args).await,
+        Command::Templates(command) => templates::run(command).await,
         Command::Events(args) => events::run(args).await,
         Command::FakeProvider(args) => fake_provider::run(args).await,
     };
@@ -105,6 +110,8 @@ mod tests {
             "recado send --to +5511999990000 --text hi",
             "recado send --to +5511999990000 --template welcome --param 1=Ana --param 2=x=y --language pt_BR --json",
             "recado send --to +5511999990000 --media-url https://x/y.jpg --kind image --sender acme --key k1",
+            "recado templates list --sender acme --language pt_BR --json",
+            "recado templates refresh",
             "recado events --after abc --json",
             "recado events --from-beginning --follow --sender acme",
             "recado events --subscription crm --follow --ack",

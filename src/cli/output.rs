@@ -116,12 +116,12 @@ mod tests {
             message_id: "0190".into(),
             status: proto::MessageStatus::Accepted.into(),
             accept_time: Some(Timestamp { seconds: 1, nanos: 0 }),
-            deduplicated: false,
             cursor: "c".into(),
+            ..Default::default()
         };
         assert_eq!(
             full_json("SendMessageResponse", &response).unwrap(),
-            r#"{"message_id":"0190","status":"MESSAGE_STATUS_ACCEPTED","accept_time":"1970-01-01T00:00:01Z","deduplicated":false,"cursor":"c"}"#
+            r#"{"message_id":"0190","status":"MESSAGE_STATUS_ACCEPTED","accept_time":"1970-01-01T00:00:01Z","deduplicated":false,"cursor":"c","template_unchecked":false}"#
         );
         assert!(!json("SendMessageResponse", &response).unwrap().contains("deduplicated"));
     }

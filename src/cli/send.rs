@@ -97,6 +97,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
                 accept_time: answer.accept_time,
                 deduplicated: answer.deduplicated,
                 cursor: answer.cursor,
+                template_unchecked: answer.template_unchecked,
             }
         }
         None => client.send_message(message(args)).await.map_err(refused)?.into_inner(),
@@ -146,13 +147,17 @@ fn message(args: Args) -> SendMessageRequest {
 fn readable(response: &SendMessageResponse) -> String {
     let status = output::short(response.status().as_str_name(), "MESSAGE_STATUS_");
     let again = if response.deduplicated { ", sent before under this key: nothing was sent now" } else { "" };
+    let unchecked = match response.template_unchecked {
+        true => ", not compared with the provider's templates: no copy of them is there",
+        false => "",
+    };
     let follow = match response.status() {
         MessageStatus::Accepted | MessageStatus::Scheduled if !response.cursor.is_empty() => {
             format!("\nwhat becomes of it: recado events --follow --after {}", response.cursor)
         }
         _ => String::new(),
     };
-    format!("{} {status}{again}{follow}", response.message_id)
+    format!("{} {status}{again}{unchecked}{follow}", response.message_id)
 }
 
 #[cfg(test)]

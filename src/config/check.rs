@@ -14,6 +14,8 @@ use super::{Config, ConfigError};
 const SMALLEST_RING: usize = 16;
 /// Larger rings fill the memory: an event takes about a kilobyte.
 const LARGEST_RING: usize = 1_000_000;
+/// Providers count how often they are asked.
+const SHORTEST_REFRESH: Duration = Duration::from_secs(10);
 
 impl Config {
     /// Checks what must fit together.
@@ -34,6 +36,12 @@ impl Config {
         let fits = (SMALLEST_RING..=LARGEST_RING).contains(&ring);
         wrong(!fits, &format_args!("events.ring is {ring}; it must be {SMALLEST_RING} to {LARGEST_RING}"));
         wrong(self.events.slow_consumer.is_zero(), &"events.slow_consumer is 0; it must be longer");
+        let interval = self.templates.refresh_interval;
+        let shown = humantime::format_duration(interval);
+        wrong(
+            interval < SHORTEST_REFRESH,
+            &format_args!("templates.refresh_interval is {shown}; it must be 10s or longer, or providers throttle"),
+        );
         wrong(self.webhook.body_limit == 0, &"webhook.body_limit is 0; it must be larger, or every webhook is refused");
         if let Err(error) = crate::telemetry::filter(&self.log) {
             wrong(true, &format_args!("log.level: {error}"));

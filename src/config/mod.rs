@@ -43,6 +43,8 @@ pub struct Config {
     pub engine: Engine,
     /// `[events]`.
     pub events: Events,
+    /// `[templates]`.
+    pub templates: Templates,
     /// `[webhook]`.
     pub webhook: Webhook,
     /// `[log]`.
@@ -86,6 +88,15 @@ pub struct Events {
     /// A stream that takes nothing for so long is ended.
     #[serde(deserialize_with = "duration")]
     pub slow_consumer: Duration,
+}
+
+/// How copies of templates are kept.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Templates {
+    /// How often the templates of each sender are read from its provider.
+    #[serde(deserialize_with = "duration")]
+    pub refresh_interval: Duration,
 }
 
 /// What providers may POST.

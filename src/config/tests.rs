@@ -163,7 +163,7 @@ fn a_lease_that_is_not_longer_than_the_call_is_refused() {
 fn what_does_not_fit_together_is_named_all_at_once() {
     let file = "grpc_addr = '127.0.0.1:7'\nhttp_addr = '127.0.0.1:7'\npublic_url = 'ftp://x'\n\
                 database_url = 'postgres://db/x'\n[events]\nring = 15\n[tls]\nkey = 'k.pem'\n\
-                [log]\nlevel = 'loud'\n[engine]\nretry_first = '2h'\nin_flight = 0";
+                [log]\nlevel = 'loud'\n[templates]\nrefresh_interval = '1s'\n[engine]\nretry_first = '2h'\nin_flight = 0";
     let error = refused(file, &[], Flags::default());
     for part in [
         "grpc_addr and http_addr are both 127.0.0.1:7",
@@ -172,6 +172,7 @@ fn what_does_not_fit_together_is_named_all_at_once() {
         "events.ring is 15; it must be 16 to 1000000",
         "tls.key is set and tls.certificate is not",
         "log.level",
+        "templates.refresh_interval is 1s; it must be 10s or longer",
         "engine.retry_cap",
         "engine.in_flight",
     ] {

@@ -27,6 +27,34 @@ pub enum TemplateStatus {
     Deleted = 8,
 }
 
+impl TemplateStatus {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Approved,
+        Self::Pending,
+        Self::Rejected,
+        Self::Paused,
+        Self::Disabled,
+        Self::InAppeal,
+        Self::Archived,
+        Self::Deleted,
+    ];
+
+    /// The contract's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Approved => "APPROVED",
+            Self::Pending => "PENDING",
+            Self::Rejected => "REJECTED",
+            Self::Paused => "PAUSED",
+            Self::Disabled => "DISABLED",
+            Self::InAppeal => "IN_APPEAL",
+            Self::Archived => "ARCHIVED",
+            Self::Deleted => "DELETED",
+        }
+    }
+}
+
 /// What a template is for. The numbers are the contract's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -105,9 +133,10 @@ pub struct CatalogueTemplate {
     pub parameter_format: Option<ParameterFormat>,
     /// What the header takes; nothing: there is none.
     pub header_format: Option<HeaderFormat>,
-    /// The text of a text header, with its variable.
+    /// The text of a text header, with its variable as `{{1}}` or `{{name}}`; without one it is fixed.
     pub header_text: String,
-    /// The text, with its variables.
+    /// The text, with its variables. Empty where the provider does not tell it: then its variables are not known either,
+    /// and not checked.
     pub body: String,
     /// The small text below.
     pub footer: String,
@@ -135,7 +164,8 @@ pub struct TemplateParameter {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CatalogueButton {
-    /// The provider's word for its kind: `URL`, `QUICK_REPLY`, `COPY_CODE`.
+    /// The provider's word for its kind: `URL`, `QUICK_REPLY`, `COPY_CODE`. One that reads `URL` or `PHONE_NUMBER` and
+    /// requires no parameter takes none.
     pub r#type: String,
     /// What it says.
     pub text: String,

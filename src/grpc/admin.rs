@@ -55,7 +55,9 @@ impl Admin {
         let appended = self.0.store.create_sender(&stored).await?;
         let taken = || Error::AlreadyExists { resource: "sender", name: id.to_string() };
         self.0.appended(&appended.ok_or_else(taken)?);
-        self.answer(&id).await
+        let answer = self.answer(&id).await?;
+        self.0.catalogues.sender_changed();
+        Ok(answer)
     }
 
     async fn update(&self, caller: &Caller, request: proto::UpdateSenderRequest) -> Result<proto::Sender, Error> {
@@ -82,6 +84,7 @@ impl Admin {
         };
         self.0.appended(&appended);
         let answer = self.answer(&id).await?;
+        self.0.catalogues.sender_changed();
         self.0.wake.ready(id);
         Ok(answer)
     }
@@ -214,7 +217,7 @@ fn check_answer(outcome: CheckOutcome) -> proto::CheckSenderResponse {
 
 /// A page of a list that is short enough to be read whole: `key` is what it is sorted by, and the token is the last one
 /// seen, which may be gone by now.
-fn page<T>(all: Vec<T>, token: &str, size: u64, key: impl Fn(&T) -> String) -> (Vec<T>, String) {
+pub(super) fn page<T>(all: Vec<T>, token: &str, size: u64, key: impl Fn(&T) -> String) -> (Vec<T>, String) {
     let mut rest = all.into_iter().skip_while(|item| key(item).as_str() <= token).peekable();
     let page: Vec<T> = rest.by_ref().take(size as usize).collect();
     let next = page.last().map(&key).filter(|_| rest.peek().is_some()).unwrap_or_default();

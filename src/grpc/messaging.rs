@@ -8,10 +8,12 @@ use tonic::{Request, Response, Status};
 use super::convert::{self, ReadSend, SendParts};
 use super::{Services, answer, auth, status};
 use crate::access::{Caller, Scope};
+use crate::catalogue::Judgement;
 use crate::domain::{Content, Cursor, MessageId, MessageStatus, Millis, NewMessage, SenderId, now_ms};
 use crate::error::{Error, Reason, Violations};
 use crate::proto;
 use crate::proto::messaging_service_server::MessagingService;
+use crate::senders::Account;
 use crate::store::{Accept, Accepted, MessageFilter};
 
 /// Entries of a batch, at most.
@@ -33,19 +35,28 @@ struct Answer {
     accept_time: Option<prost_types::Timestamp>,
     deduplicated: bool,
     cursor: String,
+    template_unchecked: bool,
+}
+
+/// A send that was read and checked.
+struct Prepared {
+    /// What to accept; nothing when it was only to be checked.
+    accept: Option<Accept>,
+    /// A template that could not be compared with what the provider has approved.
+    template_unchecked: bool,
 }
 
 impl From<Answer> for proto::SendMessageResponse {
     fn from(answer: Answer) -> Self {
-        let Answer { message_id, status, accept_time, deduplicated, cursor } = answer;
-        Self { message_id, status, accept_time, deduplicated, cursor }
+        let Answer { message_id, status, accept_time, deduplicated, cursor, template_unchecked } = answer;
+        Self { message_id, status, accept_time, deduplicated, cursor, template_unchecked }
     }
 }
 
 impl From<Answer> for proto::SendTemplateResponse {
     fn from(answer: Answer) -> Self {
-        let Answer { message_id, status, accept_time, deduplicated, cursor } = answer;
-        Self { message_id, status, accept_time, deduplicated, cursor }
+        let Answer { message_id, status, accept_time, deduplicated, cursor, template_unchecked } = answer;
+        Self { message_id, status, accept_time, deduplicated, cursor, template_unchecked }
     }
 }
 
@@ -59,48 +70,67 @@ fn response<T>(message: T, id: &str) -> Response<T> {
 }
 
 impl Messaging {
-    /// One send, read and checked: ready to be accepted, or `None` when it was only to be checked.
+    /// One send, read and checked: ready to be accepted.
     async fn prepare(
         &self,
         caller: &Caller,
         now: Millis,
         read: impl FnOnce(&mut Violations) -> Result<SendParts, Error>,
-    ) -> Result<Option<Accept>, Error> {
+    ) -> Result<Prepared, Error> {
         let mut violations = Violations::default();
-        let parts = read(&mut violations)?;
-        let default_language = self.check_sender(caller, &parts, &mut violations).await?;
-        violations.into_result()?;
-        let Some(ReadSend { mut request, key, validate_only }) = parts.build() else {
+        let mut parts = read(&mut violations)?;
+        let account = self.check_sender(caller, &parts, &mut violations).await?;
+        let judgement = match (&account, &mut parts.content) {
+            (Some(account), Some(Content::Template(template))) => self.0.catalogues.judge(account, template).await?,
+            _ => Judgement::default(),
+        };
+        if !violations.is_empty() {
+            judgement.add_to(&mut violations);
+            return Err(violations.into_error());
+        }
+        let Some(ReadSend { request, key, validate_only }) = parts.build() else {
             return Err(Error::Internal(anyhow::anyhow!("a send without violations could not be built")));
         };
-        if let Content::Template(template) = &mut request.content
-            && template.language_code.is_empty()
-        {
-            template.language_code = default_language;
-        }
         self.check_quoted(caller, &request).await?;
+        let template_unchecked = judgement.unchecked;
+        if let Some(error) = judgement.into_error()
+            // What was accepted once is answered again, whatever became of its template.
+            && !self.is_repeat(caller, key.as_deref(), &request).await?
+        {
+            return Err(error);
+        }
         if let (true, Some(key)) = (validate_only, &key) {
             self.check_key(caller, key, &request).await?;
         }
-        if validate_only { Ok(None) } else { Accept::new(&caller.id, key, request, now).map(Some) }
+        let accept = if validate_only { None } else { Some(Accept::new(&caller.id, key, request, now)?) };
+        Ok(Prepared { accept, template_unchecked })
+    }
+
+    /// Whether this very message was accepted under its key before.
+    async fn is_repeat(&self, caller: &Caller, key: Option<&str>, request: &NewMessage) -> Result<bool, Error> {
+        let Some(key) = key else { return Ok(false) };
+        let first = self.0.store.message_of_key(&caller.id, key).await?;
+        Ok(first.is_some_and(|first| request.differences(&first.request).is_empty()))
     }
 
     /// Accepts what was prepared. What was only to be checked is answered with nothing in it.
-    async fn accept(&self, prepared: Option<Accept>) -> Result<Answer, Error> {
-        match prepared {
-            Some(accept) => Ok(self.answer(self.0.writer.accept(accept).await?)),
-            None => Ok(Answer::default()),
-        }
+    async fn accept(&self, prepared: Prepared) -> Result<Answer, Error> {
+        let Prepared { accept, template_unchecked } = prepared;
+        let answer = match accept {
+            Some(accept) => self.answer(self.0.writer.accept(accept).await?),
+            None => Answer::default(),
+        };
+        Ok(Answer { template_unchecked, ..answer })
     }
 
-    /// Whether the sender is there for this caller and can carry the content; answers its default language.
+    /// Whether the sender is there for this caller and can carry the content; answers it, when it could be read.
     async fn check_sender(
         &self,
         caller: &Caller,
         parts: &SendParts,
         violations: &mut Violations,
-    ) -> Result<String, Error> {
-        let Some(sender) = &parts.sender else { return Ok(String::new()) };
+    ) -> Result<Option<Arc<Account>>, Error> {
+        let Some(sender) = &parts.sender else { return Ok(None) };
         let not_found = || Error::NotFound { resource: "sender", name: sender.to_string() };
         let account = self.0.senders.find(sender).await?.filter(|_| caller.sees(sender)).ok_or_else(not_found)?;
         if let Some(content) = &parts.content {
@@ -110,7 +140,7 @@ impl Messaging {
             let description = format!("provider {} carries no quotes", account.sender.provider);
             violations.add("reply_to_message_id", Reason::NotSupported, description);
         }
-        Ok(account.sender.default_language_code.clone())
+        Ok(Some(account))
     }
 
     /// Whether a key is new, or was used for the same content: what a send finds out when it is stored.
@@ -147,6 +177,7 @@ impl Messaging {
             accept_time: Some(answer::timestamp(accepted.accept_at_ms)),
             deduplicated: accepted.deduplicated,
             cursor: cursor.to_string(),
+            template_unchecked: false,
         }
     }
 
@@ -157,7 +188,7 @@ impl Messaging {
         now: Millis,
         index: usize,
         entry: proto::BatchSendEntry,
-    ) -> Result<Option<Accept>, Error> {
+    ) -> Result<Prepared, Error> {
         use proto::batch_send_entry::Entry;
         let (path, prepared) = match entry.entry {
             Some(Entry::Message(request)) => {

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::Access;
+use crate::catalogue::Catalogues;
 use crate::events::Log;
 use crate::senders::Senders;
 use crate::store::{Appended, Store, Writer};
@@ -35,6 +36,8 @@ pub struct Services {
     pub writer: Writer,
     /// Senders and their adapters.
     pub senders: Arc<Senders>,
+    /// Copies of templates.
+    pub catalogues: Arc<Catalogues>,
     /// Keys.
     pub access: Arc<Access>,
     /// The event log.

@@ -72,7 +72,7 @@ pub fn serve(
     let stop = services.stop.clone();
     let messaging = MessagingServiceServer::new(Messaging(services.clone()));
     let events = EventServiceServer::new(Events(services.clone()));
-    let templates = TemplateServiceServer::new(Templates);
+    let templates = TemplateServiceServer::new(Templates(services.clone()));
     let admin = AdminServiceServer::new(Admin(services));
     let reflection = || {
         tonic_reflection::server::Builder::configure()

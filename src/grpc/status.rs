@@ -75,6 +75,11 @@ impl From<Error> for Status {
                 details.set_retry_info(Some(retry_after));
                 (Code::Unavailable, "STORE_UNAVAILABLE")
             }
+            Error::ProviderUnavailable { retry_after, .. } => {
+                details.set_retry_info(Some(retry_after));
+                (Code::Unavailable, "PROVIDER_UNAVAILABLE")
+            }
+            Error::NotAtProvider { .. } => (Code::Unimplemented, "NOT_IMPLEMENTED"),
             Error::NotImplemented(_) => (Code::Unimplemented, "NOT_IMPLEMENTED"),
             Error::Internal(cause) => {
                 tracing::error!(error = format!("{cause:#}"), "a call failed for a fault of the gateway");

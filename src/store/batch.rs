@@ -12,7 +12,7 @@ use super::claims::{self, Claimed, EndedCall, Wanted};
 use super::intake::{self, Incoming, Intake, KnownReports, Match, Parked, ProviderId};
 use super::journal::{self, NewJournalEntry};
 use super::log::{self, Appended, NewEvent};
-use super::{Store, StoreError, health, pace, rows};
+use super::{Store, StoreError, health, notices, pace, rows};
 use crate::domain::progress::{Next, Step};
 use crate::domain::sender::SenderHealth;
 use crate::domain::{MessageId, MessageStatus, Millis, SenderId};
@@ -329,7 +329,7 @@ impl Batch<'_> {
             })
         });
         self.events.extend(intake::record_incoming(self.transaction, incoming.collect()).await?);
-        self.events.extend(intakes.iter().flat_map(|intake| intake::changes(intake)));
+        self.events.extend(notices::record(self.transaction, &intakes, self.now).await?);
         intake::mark_parsed(self.transaction, &intakes).await
     }
 

@@ -10,10 +10,10 @@ use super::changes::Changes;
 use super::entity::{attempts, events, incoming_messages, journal, messages, parked_reports};
 use super::log::NewEvent;
 use super::{Store, StoreError, rows};
-use crate::domain::event::{IncomingMessage, ReplyTo, SenderChanged, TemplateChanged};
+use crate::domain::event::{IncomingMessage, ReplyTo};
 use crate::domain::progress::Note;
 use crate::domain::{IncomingContent, MessageId, Millis, Payload, SenderId};
-use crate::provider::{IncomingReport, Product, Report, SenderReport, StatusReport, TemplateReport};
+use crate::provider::{IncomingReport, Product, Report, StatusReport};
 
 /// Free text may be answered this long after a person wrote.
 const WINDOW_MS: Millis = 24 * 3_600_000;
@@ -132,6 +132,11 @@ fn report_key(report: &StatusReport) -> i64 {
     text.push_str(&report.provider_status);
     text.push('\n');
     text.push_str(&report.occur_at_ms.map(|at| at.to_string()).unwrap_or_default());
+    digest(&text)
+}
+
+/// A number that stands for a text.
+pub(super) fn digest(text: &str) -> i64 {
     let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
     let mut eight = [0; 8];
     eight.copy_from_slice(&digest.as_ref()[..8]);
@@ -349,51 +354,6 @@ fn reply_to(report: &IncomingReport, ours: impl Fn(&str) -> Option<MessageId>) -
         let message_id = message.as_deref().and_then(ours);
         ReplyTo { provider_message_id: message.unwrap_or_default(), message_id, catalog_id, product_id }
     })
-}
-
-/// What the provider changed about templates and senders.
-pub(super) fn changes(intake: &Intake) -> impl Iterator<Item = NewEvent> {
-    intake.parsed.reports.iter().filter_map(|item| {
-        let (payload, occur_at_ms) = match &item.report {
-            Report::Template(report) => (Payload::TemplateChanged(template_changed(report)), report.occur_at_ms),
-            Report::Sender(report) => (Payload::SenderChanged(sender_changed(report)), report.occur_at_ms),
-            Report::Status(_) | Report::Incoming(_) | Report::Nothing => return None,
-        };
-        Some(NewEvent {
-            sender: item.sender.clone(),
-            payload,
-            json: None,
-            occur_at_ms,
-            receive_at_ms: intake.receive_at_ms,
-            report_key: None,
-        })
-    })
-}
-
-fn template_changed(report: &TemplateReport) -> TemplateChanged {
-    TemplateChanged {
-        template: report.template.clone(),
-        template_id: report.template_id.clone(),
-        language_code: report.language_code.clone(),
-        status: report.status,
-        previous_status: None,
-        category: report.category,
-        previous_category: report.previous_category,
-        quality: report.quality,
-        previous_quality: report.previous_quality,
-        reason: report.reason.clone(),
-    }
-}
-
-fn sender_changed(report: &SenderReport) -> SenderChanged {
-    SenderChanged {
-        change: report.change,
-        detail: report.detail.clone(),
-        health: None,
-        quality: report.quality,
-        messaging_limit: report.messaging_limit.clone(),
-        provider_code: report.provider_code.clone(),
-    }
 }
 
 async fn known_incoming(

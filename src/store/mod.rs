@@ -27,10 +27,12 @@ mod intake;
 mod journal;
 mod log;
 mod messages;
+mod notices;
 mod pace;
 mod rows;
 mod senders;
 mod subscriptions;
+mod templates;
 mod writer;
 
 pub use accept::{Accept, Accepted};
@@ -42,6 +44,7 @@ pub use log::Appended;
 pub use messages::{Found, MessageFilter};
 pub use senders::StoredSender;
 pub use subscriptions::{Hold, StoredSubscription};
+pub use templates::{CatalogueState, Saved};
 pub use writer::{Listener, Writer};
 
 /// How long a lone statement may wait for a connection before the store counts as away.

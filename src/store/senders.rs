@@ -8,7 +8,7 @@ use sea_orm::{
 use super::changes::Changes;
 use super::entity::{messages, senders};
 use super::log::{self, Appended, NewEvent};
-use super::{Store, StoreError, health};
+use super::{Store, StoreError, health, templates};
 use crate::domain::event::{SenderChange, SenderChanged};
 use crate::domain::message::{DeliveryError, ErrorReason};
 use crate::domain::sender::{Limits, SenderState};
@@ -152,7 +152,7 @@ impl Store {
         Ok(Some(appended))
     }
 
-    /// Deletes a sender; `None` when there is none. Its messages and events stay.
+    /// Deletes a sender; `None` when there is none. Its messages and events stay, the copies of its templates do not.
     ///
     /// # Errors
     /// When the store is away.
@@ -163,6 +163,7 @@ impl Store {
             transaction.rollback().await?;
             return Ok(None);
         }
+        templates::forget(&transaction, id).await?;
         health::forget(&transaction, id).await?;
         let appended = append_change(&transaction, id, SenderChange::Deleted, "", now_ms()).await?;
         transaction.commit().await?;

@@ -1,16 +1,18 @@
 //! The promises. Each looks at what the adapter says of itself before it asks.
 
+use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use recado::domain::catalogue::Key;
 use recado::domain::content::{
     CardName, ContactCard, Interactive, InteractiveAction, Location, Media, MediaKind, MediaSource, Reaction,
     ReplyButton, Template,
 };
 use recado::domain::{Content, ErrorReason};
 use recado::error::Violations;
-use recado::provider::{Answer, CheckOutcome, Report, SendError, Webhook};
+use recado::provider::{Answer, AskError, CheckOutcome, Report, SendError, Webhook};
 use serde_json::Value;
 
 use crate::fixtures::{Fixture, Posts, REFUSED, message, text};
@@ -483,5 +485,30 @@ pub async fn check_agrees_with_capabilities(fixture: Fixture) {
     }
     if asks && speaks_http {
         assert!(matches!(fixture.away.check().await, CheckOutcome::Unreachable { .. }));
+    }
+}
+
+pub async fn templates_agree_with_capabilities(fixture: Fixture) {
+    let publishes = fixture.adapter.capabilities().catalogue;
+    let speaks_http = fixture.not_applicable("unauthorized_is_refused").is_none();
+    let answering = fixture.provider.answer_all(|_| Some(Reply::new(401, "{}")));
+    let asked = fixture.adapter.templates().await;
+    answering.abort();
+    match asked {
+        Err(AskError::NotSupported) => assert!(!publishes),
+        Err(AskError::Refused(error)) => {
+            assert!(publishes);
+            assert_eq!(error.reason, ErrorReason::SenderUnauthorized);
+        }
+        Ok(templates) => {
+            assert!(publishes && !speaks_http);
+            let keys: HashSet<Key> = templates.iter().map(Key::of).collect();
+            assert_eq!(keys.len(), templates.len(), "name, language and id name one");
+            assert!(keys.iter().all(|key| !key.template.is_empty()));
+        }
+        Err(AskError::Unreachable(detail)) => panic!("401: {detail}"),
+    }
+    if publishes && speaks_http {
+        assert!(matches!(fixture.away.templates().await, Err(AskError::Unreachable(_))));
     }
 }

@@ -25,6 +25,7 @@ macro_rules! contract {
         nothing_leaves_the_host
         capabilities_are_kept
         check_agrees_with_capabilities
+        templates_agree_with_capabilities
     );)+
 
         /// The capability table of the docs; `UPDATE_DOCS=1` writes it.

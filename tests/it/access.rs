@@ -184,6 +184,15 @@ on_both_databases! {
         let request = keyed(proto::StreamEventsRequest { filter, ..Default::default() }, &key);
         not_found(gateway.events.stream_events(request).await.map(drop), "SENDER_NOT_FOUND");
 
+        let list = |sender: &str| keyed(proto::ListTemplatesRequest { sender: sender.into(), ..Default::default() }, &key);
+        gateway.templates.list_templates(list("mine")).await?;
+        not_found(gateway.templates.list_templates(list("theirs")).await.map(drop), "SENDER_NOT_FOUND");
+        let (sender, template) = ("theirs".to_owned(), "opening_hours".to_owned());
+        let get = proto::GetTemplateRequest { sender: sender.clone(), template, ..Default::default() };
+        not_found(gateway.templates.get_template(keyed(get, &key)).await.map(drop), "SENDER_NOT_FOUND");
+        let refresh = keyed(proto::RefreshTemplatesRequest { sender }, &key);
+        not_found(gateway.templates.refresh_templates(refresh).await.map(drop), "SENDER_NOT_FOUND");
+
         let get = |sender: &str| keyed(proto::GetSenderRequest { sender: sender.into() }, &key);
         gateway.admin.get_sender(get("mine")).await?;
         not_found(gateway.admin.get_sender(get("theirs")).await.map(drop), "SENDER_NOT_FOUND");

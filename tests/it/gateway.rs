@@ -11,6 +11,7 @@ use recado::proto::admin_service_client::AdminServiceClient;
 use recado::proto::event_service_client::EventServiceClient;
 use recado::proto::messaging_service_client::MessagingServiceClient;
 use recado::proto::stream_events_response::Item;
+use recado::proto::template_service_client::TemplateServiceClient;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
@@ -47,6 +48,7 @@ impl Setup {
 pub struct TestGateway {
     pub messaging: MessagingServiceClient<Channel>,
     pub events: EventServiceClient<Channel>,
+    pub templates: TemplateServiceClient<Channel>,
     pub admin: AdminServiceClient<Channel>,
     pub channel: Channel,
     pub http: String,
@@ -78,6 +80,7 @@ impl TestGateway {
         Ok(Self {
             messaging: MessagingServiceClient::new(channel.clone()),
             events: EventServiceClient::new(channel.clone()),
+            templates: TemplateServiceClient::new(channel.clone()),
             admin: AdminServiceClient::new(channel.clone()),
             channel,
             grpc,

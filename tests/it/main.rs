@@ -21,5 +21,6 @@ mod refusal;
 mod sandbox;
 mod senders;
 mod sending;
+mod templates;
 mod tools;
 mod waiting;

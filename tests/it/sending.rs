@@ -201,7 +201,7 @@ on_both_databases! {
         let full = proto::SendTemplateRequest {
             sender: "sandbox".into(),
             to: "351910000001".into(),
-            template: "order_ready_v2".into(),
+            template: "route_plan".into(),
             language_code: "pt_BR".into(),
             parameters: parameters.clone(),
             header: header(proto::template_header::Content::Location(location())),
@@ -212,14 +212,23 @@ on_both_databases! {
             options: Some(all_options("template")),
         };
         let picture = media(proto::MediaKind::Image, "image/png", "", "");
-        let named = proto::SendTemplateRequest {
-            parameters: HashMap::from([("name".into(), "Ana".into())]),
+        let pictured = proto::SendTemplateRequest {
+            template: "order_shipped".into(),
+            parameters: HashMap::from([("1".into(), "Ana".into())]),
             language_code: String::new(),
             header: header(proto::template_header::Content::Media(picture)),
+            buttons: vec![button(0, "A-1001", proto::TemplateButtonKind::Url)],
             options: None,
             ..full.clone()
         };
-        for request in [full, named] {
+        let named = proto::SendTemplateRequest {
+            template: "appointment_reminder".into(),
+            parameters: ["name", "day", "time"].map(|name| (name.into(), "Ana".into())).into(),
+            header: None,
+            buttons: vec![button(1, "cancel", proto::TemplateButtonKind::QuickReply)],
+            ..pictured.clone()
+        };
+        for request in [full, pictured, named] {
             let sent = gateway.messaging.send_template(request.clone()).await?.into_inner();
             let mut stream = gateway.stream(after(&sent.cursor)).await?;
             let statuses = stream.until(&sent.message_id, MessageStatus::Read).await?;
@@ -250,7 +259,7 @@ on_both_databases! {
         };
         let entries = vec![
             message(text("sandbox", &number(0), "good")),
-            template(&number(1), "good"),
+            template(&number(1), "opening_hours"),
             proto::BatchSendEntry { entry: None },
             message(text("sandbox", "12", "")),
             message(text("nobody", &number(4), "good")),
@@ -337,10 +346,11 @@ on_both_databases! {
         let template = proto::SendTemplateRequest {
             sender: "sandbox".into(),
             to: number(1),
-            template: "t".into(),
+            template: "opening_hours".into(),
             options: Some(options.clone()),
             ..Default::default()
         };
+        gateway.templates.refresh_templates(proto::RefreshTemplatesRequest { sender: "sandbox".into() }).await?;
         assert_eq!(gateway.messaging.send_template(template).await?.into_inner(), Default::default());
         let bad = with(text("sandbox", "1", &"x".repeat(4_097)), options);
         let error = gateway.messaging.send_message(bad).await.unwrap_err();

@@ -31,7 +31,7 @@ fn incoming(id: Option<&str>) -> Report {
 
 impl Bench {
     /// Journals a webhook that says this; gives what is to be taken in.
-    async fn journalled(&self, reports: Vec<Report>) -> Result<Intake> {
+    pub async fn journalled(&self, reports: Vec<Report>) -> Result<Intake> {
         let entry =
             NewJournalEntry { sender: acme(), provider: "devino".into(), receive_at_ms: now_ms(), body: Bytes::new() };
         self.writer.journal(entry).await?;
@@ -42,7 +42,7 @@ impl Bench {
         Ok(Intake { journal_id: last.id, receive_at_ms: last.receive_at_ms, parsed })
     }
 
-    async fn events(&self) -> Result<Vec<Payload>> {
+    pub async fn events(&self) -> Result<Vec<Payload>> {
         Ok(self.store.events_after(0, 10_000).await?.into_iter().map(|event| event.payload).collect())
     }
 

@@ -7,6 +7,7 @@ mod database;
 mod accepts;
 mod claims;
 mod intakes;
+mod templates;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

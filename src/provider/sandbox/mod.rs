@@ -7,13 +7,15 @@ use ring::hmac;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Answer, Capabilities, CheckOutcome, Context, Forged, IncomingReport, Outgoing, Provider, Receipt, Report,
+    Answer, AskError, Capabilities, CheckOutcome, Context, Forged, IncomingReport, Outgoing, Provider, Receipt, Report,
     SendError, StatusReport, Unreadable, Webhook,
 };
 use crate::domain::content::Text;
 use crate::domain::message::Exchange;
+use crate::domain::template::CatalogueTemplate;
 use crate::domain::{Contact, DeliveryError, IncomingContent, MessageId, MessageStatus, Millis};
 
+mod catalogue;
 pub mod config;
 mod rules;
 pub mod script;
@@ -129,6 +131,10 @@ impl Provider for Adapter {
 
     async fn check(&self) -> CheckOutcome {
         CheckOutcome::Working { detail: "the sandbox is built in".into() }
+    }
+
+    async fn templates(&self) -> Result<Vec<CatalogueTemplate>, AskError> {
+        Ok(catalogue::templates())
     }
 }
 

@@ -49,6 +49,7 @@ pub(super) fn capabilities() -> Capabilities {
         template: Some(TemplateRule { positional: true, named: true, header: true, buttons: true }),
         check: true,
         echoes_message_id: true,
+        catalogue: true,
         ..Capabilities::default()
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod api_keys;
 pub mod attempts;
+pub mod catalogues;
 pub mod events;
 pub mod incoming_messages;
 pub mod journal;
@@ -10,3 +11,4 @@ pub mod messages;
 pub mod parked_reports;
 pub mod senders;
 pub mod subscriptions;
+pub mod templates;

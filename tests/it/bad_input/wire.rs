@@ -229,9 +229,6 @@ async fn parts_of_the_contract_that_are_not_built_say_so() -> Result<()> {
     let unbuilt = [
         "MessagingService/PlanSend",
         "MessagingService/DownloadMedia",
-        "TemplateService/ListTemplates",
-        "TemplateService/GetTemplate",
-        "TemplateService/RefreshTemplates",
         "AdminService/ListWebhookDeliveries",
         "AdminService/ReplayWebhookDeliveries",
         "AdminService/ListCallbacks",

@@ -20,15 +20,26 @@ const SECRET: &str = "sample-app-secret-0001";
 const VERIFY: &str = "vt-sample-9f2c";
 const TOKEN: &str = "EAAsample-token-0f0e";
 
-/// A sender that speaks to any address.
+/// A sender that speaks to any address, without a business account: nobody asks for its templates.
 pub async fn sender_at(gateway: &mut TestGateway, id: &str, base_url: &str, number: &str) -> Result<proto::Sender> {
+    sender_of(gateway, id, base_url, number, "").await
+}
+
+/// The same, of a business account.
+pub async fn sender_of(
+    gateway: &mut TestGateway,
+    id: &str,
+    base_url: &str,
+    number: &str,
+    waba_id: &str,
+) -> Result<proto::Sender> {
     let sender = proto::Sender {
         sender: id.into(),
         config: Some(proto::sender::Config::Meta(proto::MetaConfig {
             base_url: base_url.into(),
             access_token: TOKEN.into(),
             phone_number_id: number.into(),
-            waba_id: "102290129340398".into(),
+            waba_id: waba_id.into(),
             app_secret: SECRET.into(),
             verify_token: VERIFY.into(),
         })),

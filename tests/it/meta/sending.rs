@@ -8,7 +8,7 @@ use recado::proto::event::Payload;
 use recado::proto::{AttemptOutcome, DeliveryErrorReason, MessageStatus};
 use serde_json::json;
 
-use super::{NUMBER, TOKEN, change, envelope, play, post, sender_at, start, webhook, written};
+use super::{NUMBER, TOKEN, change, envelope, play, post, sender_at, sender_of, start, webhook, written};
 use crate::gateway::{Setup, TestGateway, after, text, words};
 use crate::on_both_databases;
 use crate::provider::{Provider, Reply};
@@ -95,6 +95,27 @@ on_both_databases! {
         let mut stream = gateway.stream(after(&sent.cursor)).await?;
         let statuses = stream.until(&sent.message_id, MessageStatus::Sent).await?;
         assert_eq!((words(&statuses), statuses[1].provider_message_id.as_str()), (vec!["ACCEPTED", "SENT"], "wamid.A"));
+        gateway.stop().await?;
+        Ok(())
+    }
+
+    async fn o12_a_send_is_compared_with_metas_catalogue(engine) {
+        let mut gateway = TestGateway::start(engine).await?;
+        let fake = start(&mut gateway, silent()).await?;
+        sender_of(&mut gateway, "known", &fake.base_url("meta"), NUMBER, "102290129340398").await?;
+        let of = |template: proto::SendTemplateRequest| proto::SendTemplateRequest { sender: "known".into(), ..template };
+        let misfit = of(template("boas_vindas", &[("nome", "Marina")]));
+        // Until the catalogue was read, Meta itself would have to say no.
+        let refused = async || {
+            let dry = proto::SendOptions { validate_only: true, ..Default::default() };
+            let dry = proto::SendTemplateRequest { options: Some(dry), ..misfit.clone() };
+            Ok(gateway.messaging.clone().send_template(dry).await.err())
+        };
+        let error = until("the catalogue was read", refused).await?;
+        assert_eq!(fields(&error), [r#"parameters["plano"]"#]);
+        let fits = of(template("boas_vindas", &[("nome", "Marina"), ("plano", "Ouro")]));
+        let sent = gateway.messaging.send_template(fits).await?.into_inner();
+        gateway.stream(after(&sent.cursor)).await?.until(&sent.message_id, MessageStatus::Sent).await?;
         gateway.stop().await?;
         Ok(())
     }
