@@ -20,7 +20,9 @@ use crate::domain::{PhoneNumber, Sender, SenderId, now_ms};
 use crate::engine::{self, Backoff, Engine};
 use crate::events::Log;
 use crate::grpc::{self, Services};
+use crate::guarded::{Caps, Guarded};
 use crate::intake;
+use crate::media::{self, Shelf};
 use crate::provider::{AnySettings, HttpClient, sandbox};
 use crate::seal::SealKey;
 use crate::senders::{Senders, Surroundings};
@@ -63,6 +65,7 @@ struct News {
     catalogues: Arc<Catalogues>,
     engine: engine::Wake,
     intake: intake::Wake,
+    media: media::Wake,
 }
 
 impl Listener for News {
@@ -78,6 +81,10 @@ impl Listener for News {
 
     fn journalled(&self) {
         self.intake.journalled();
+    }
+
+    fn media_came(&self) {
+        self.media.media_came();
     }
 }
 
@@ -111,18 +118,20 @@ impl App {
         };
         let senders = Arc::new(Senders::load(store.clone(), seal_key(&config)?, surroundings).await?);
         make_sandbox_sender(&store, &senders).await?;
+        let shelf = open_shelf(&config)?;
 
         let [stop_serving, stop_engine, stop_writer] = [(); 3].map(|()| CancellationToken::new());
         let log = Log::open(store.clone(), config.events.ring).await?;
         let interval = config.templates.refresh_interval;
         let catalogues = Arc::new(Catalogues::new(store.clone(), senders.clone(), log.clone(), interval));
         let (engine_wake, engine_ear) = Engine::wake();
-        let intake_wake = intake::Wake::default();
+        let (intake_wake, media_wake) = (intake::Wake::default(), media::Wake::default());
         let news = News {
             log: log.clone(),
             catalogues: catalogues.clone(),
             engine: engine_wake.clone(),
             intake: intake_wake.clone(),
+            media: media_wake.clone(),
         };
         let (writer, writing) = Writer::start(store.clone(), Arc::new(news), stop_writer.clone());
         let web =
@@ -141,6 +150,7 @@ impl App {
             streams: streams.clone(),
             slow_consumer: config.events.slow_consumer,
             wake: engine_wake.clone(),
+            shelf: shelf.clone(),
         };
         let mut parts = JoinSet::new();
         let (health, serving) = grpc::server::serve(grpc_socket, services, &config.tls)?;
@@ -167,6 +177,18 @@ impl App {
         parts.spawn(async move {
             catalogues.run(stop).await;
             Ok("templates")
+        });
+        let fetching = media::Parts {
+            store: store.clone(),
+            senders: senders.clone(),
+            shelf,
+            guarded: Guarded::new(config.guard.allow.clone())?,
+            config: media_config(&config),
+        };
+        let fetching = media::run(fetching, media_wake, stop_serving.clone());
+        parts.spawn(async move {
+            fetching.await;
+            Ok("media")
         });
         let reading = log.run(stop_writer.clone());
         parts.spawn(async move {
@@ -308,6 +330,30 @@ fn engine_config(config: &Config) -> engine::Config {
         in_doubt_wait: engine.in_doubt_wait,
         backoff: Backoff { first: engine.retry_first, cap: engine.retry_cap },
     }
+}
+
+fn media_config(config: &Config) -> media::Config {
+    let media = &config.media;
+    media::Config {
+        in_flight: media.in_flight,
+        lease: config.engine.lease,
+        caps: Caps { bytes: media.bytes_max, total: media.fetch_limit, idle: media.idle_limit },
+        patience: media::Patience {
+            backoff: Backoff { first: media.retry_first, cap: media.retry_cap },
+            give_up_after: media.give_up_after,
+        },
+    }
+}
+
+fn open_shelf(config: &Config) -> anyhow::Result<Shelf> {
+    let place = config.media_store();
+    if config.is_postgres() && !place.starts_with("s3://") {
+        tracing::warn!(
+            media_store = place,
+            "files of people are kept in a folder, which every gateway on the database must share"
+        );
+    }
+    Shelf::open(&place)
 }
 
 /// An empty database gets a sender to try things with.

@@ -96,6 +96,20 @@ pub enum Error {
         /// When to come back.
         retry_after: Duration,
     },
+    /// A person's file is still being fetched.
+    #[error("the file is still being fetched: {detail}")]
+    MediaNotReady {
+        /// Why it is not there yet.
+        detail: String,
+        /// When to come back.
+        retry_after: Duration,
+    },
+    /// The gateway stops in the middle of an answer.
+    #[error("the gateway stops in the middle of this answer; ask again")]
+    GoingAway {
+        /// When to come back.
+        retry_after: Duration,
+    },
     /// The database is away.
     #[error("the store is away; it is not known to hold this request")]
     Unavailable {

@@ -3,6 +3,7 @@
 //! The way of a message: in at [`grpc`], through [`domain`], into [`store`], out through [`engine`] and a
 //! [`provider`]; back in at [`webhook`], through [`intake`] into the event log, out to subscribers through [`events`].
 //! What providers have approved is read into [`catalogue`], and compared with what is to be sent.
+//! Files that people send are fetched by [`media`], through the [`guarded`] client.
 
 pub mod access;
 pub mod app;
@@ -14,7 +15,9 @@ pub mod error;
 pub mod events;
 pub mod fake;
 pub mod grpc;
+pub mod guarded;
 pub mod intake;
+pub mod media;
 pub mod provider;
 pub mod seal;
 pub mod senders;

@@ -6,7 +6,9 @@
 pub use sea_orm_migration::prelude::MigratorTrait;
 use sea_orm_migration::prelude::{MigrationTrait, async_trait};
 
+mod columns;
 mod m20261122_000001_first;
+mod m20261122_000002_media;
 mod m20261122_000002_templates;
 mod m20261122_000005_pace;
 mod m20261122_000007_sender_health;
@@ -21,6 +23,7 @@ impl MigratorTrait for Migrator {
         vec![
             Box::new(m20261122_000001_first::Migration),
             Box::new(m20261122_000002_templates::Migration),
+            Box::new(m20261122_000002_media::Migration),
             Box::new(m20261122_000005_pace::Migration),
             Box::new(m20261122_000007_sender_health::Migration),
         ]

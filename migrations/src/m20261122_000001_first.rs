@@ -2,32 +2,11 @@
 
 use sea_orm_migration::prelude::*;
 
+use crate::columns::{column, optional, table};
+
 /// The migration.
 #[derive(Debug, DeriveMigrationName)]
 pub struct Migration;
-
-/// A column that must have a value.
-fn column(name: &'static str) -> ColumnDef {
-    let mut column = ColumnDef::new(Alias::new(name));
-    column.not_null();
-    column
-}
-
-/// A column that may be empty.
-fn optional(name: &'static str) -> ColumnDef {
-    let mut column = ColumnDef::new(Alias::new(name));
-    column.null();
-    column
-}
-
-fn table(name: &'static str, columns: Vec<ColumnDef>) -> TableCreateStatement {
-    let mut table = Table::create();
-    table.table(Alias::new(name));
-    for column in columns {
-        table.col(column);
-    }
-    table
-}
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {

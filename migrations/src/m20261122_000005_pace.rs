@@ -2,15 +2,11 @@
 
 use sea_orm_migration::prelude::*;
 
+use crate::columns::column;
+
 /// The migration.
 #[derive(Debug, DeriveMigrationName)]
 pub struct Migration;
-
-fn column(name: &'static str) -> ColumnDef {
-    let mut column = ColumnDef::new(Alias::new(name));
-    column.not_null();
-    column
-}
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {

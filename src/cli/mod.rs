@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 mod client;
 mod config;
+mod download;
 mod event_line;
 mod events;
 mod fake_provider;
@@ -51,6 +52,8 @@ enum Command {
     Templates(templates::Command),
     /// Shows the event log: statuses, incoming messages, template and sender changes.
     Events(events::Args),
+    /// Fetches a file that a person sent from the gateway.
+    Download(download::Args),
     /// Runs the scripted provider of the tests, as a server of its own.
     FakeProvider(fake_provider::Args),
 }
@@ -68,6 +71,7 @@ pub async fn main() -> ExitCode {
         Command::Send(args) => send::run(args).await,
         Command::Templates(command) => templates::run(command).await,
         Command::Events(args) => events::run(args).await,
+        Command::Download(args) => download::run(args).await,
         Command::FakeProvider(args) => fake_provider::run(args).await,
     };
     match ended {
@@ -115,6 +119,8 @@ mod tests {
             "recado events --after abc --json",
             "recado events --from-beginning --follow --sender acme",
             "recado events --subscription crm --follow --ack",
+            "recado download 0190 -o pipe.jpg --wait",
+            "recado download 0190 --output=-",
             "recado fake-provider --addr 127.0.0.1:0",
         ] {
             parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
@@ -132,6 +138,8 @@ mod tests {
             "recado send --to 1 --media-url https://x/y.jpg",
             "recado events --after a --from-beginning",
             "recado events --ack",
+            "recado download 0190",
+            "recado download -o pipe.jpg",
             "recado keys create --name x",
             "recado keys create --name x --scope all",
             "recado senders apply",

@@ -27,6 +27,7 @@ impl Config {
         self.check_addresses(&mut problems);
         self.check_secrets(&mut problems);
         self.check_engine(&mut problems);
+        self.check_media(&mut problems);
         let mut wrong = |yes: bool, problem: &dyn Display| {
             if yes {
                 problems.push(problem.to_string());
@@ -132,6 +133,29 @@ impl Config {
         }
         if engine.in_flight == 0 {
             problems.push("engine.in_flight is 0; it must be 1 or more, or nothing is sent".into());
+        }
+    }
+
+    fn check_media(&self, problems: &mut Vec<String>) {
+        let media = &self.media;
+        for (key, is_none) in [
+            ("bytes_max", media.bytes_max == 0),
+            ("in_flight", media.in_flight == 0),
+            ("fetch_limit", media.fetch_limit.is_zero()),
+            ("idle_limit", media.idle_limit.is_zero()),
+        ] {
+            if is_none {
+                problems.push(format!("media.{key} is 0; it must be larger, or no file is fetched"));
+            }
+        }
+        if media.retry_first < Duration::from_millis(1) || media.retry_cap < media.retry_first {
+            let shown = |duration: Duration| humantime::format_duration(duration).to_string();
+            problems.push(format!(
+                "media.retry_first is {} and media.retry_cap is {}; the first must be 1ms or longer, and the longest wait \
+                 not shorter than it",
+                shown(media.retry_first),
+                shown(media.retry_cap)
+            ));
         }
     }
 }

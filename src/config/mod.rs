@@ -10,6 +10,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use url::Url;
 
+use crate::guarded::AllowList;
+
 mod check;
 mod keys;
 mod layers;
@@ -47,6 +49,10 @@ pub struct Config {
     pub templates: Templates,
     /// `[webhook]`.
     pub webhook: Webhook,
+    /// `[media]`.
+    pub media: Media,
+    /// `[guard]`.
+    pub guard: Guard,
     /// `[log]`.
     pub log: Log,
     /// `[tls]`.
@@ -105,6 +111,43 @@ pub struct Templates {
 pub struct Webhook {
     /// Largest body that is taken, in bytes.
     pub body_limit: usize,
+}
+
+/// How files that people sent are fetched and kept.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Media {
+    /// A folder, or `s3://BUCKET/PREFIX`; empty: a folder of its own, see [`Config::media_store`].
+    #[serde(deserialize_with = "text")]
+    pub store: String,
+    /// Largest file, in bytes.
+    pub bytes_max: u64,
+    /// Files fetched at the same time, in this process.
+    pub in_flight: usize,
+    /// Longest time that one file may take, redirects included.
+    #[serde(deserialize_with = "duration")]
+    pub fetch_limit: Duration,
+    /// Longest silence of whoever serves a file.
+    #[serde(deserialize_with = "duration")]
+    pub idle_limit: Duration,
+    /// Wait before the second try; it doubles with each further one.
+    #[serde(deserialize_with = "duration")]
+    pub retry_first: Duration,
+    /// Longest wait between two tries.
+    #[serde(deserialize_with = "duration")]
+    pub retry_cap: Duration,
+    /// How long after its event a file is tried for.
+    #[serde(deserialize_with = "duration")]
+    pub give_up_after: Duration,
+}
+
+/// Where addresses that others give may lead to.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Guard {
+    /// What is allowed beside the public internet.
+    #[serde(deserialize_with = "allowed")]
+    pub allow: AllowList,
 }
 
 /// What is logged, and how.
@@ -173,6 +216,16 @@ impl Config {
         ["postgres:", "postgresql:"].iter().any(|scheme| self.database_url.expose_secret().starts_with(scheme))
     }
 
+    /// Where files that people sent are kept: as set, or beside the SQLite file, or in the working directory.
+    pub fn media_store(&self) -> String {
+        let database = self.database_url.expose_secret();
+        match self.media.store.as_str() {
+            "" if self.is_postgres() || database.contains(":memory:") => "recado-media".to_owned(),
+            "" => format!("{}.media", crate::store::sqlite_path(database).display()),
+            given => given.to_owned(),
+        }
+    }
+
     /// The database's address without a password: for people.
     pub fn database_shown(&self) -> String {
         redact(self.database_url.expose_secret())
@@ -230,6 +283,10 @@ fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     humantime::parse_duration(&text).map_err(|error| {
         D::Error::custom(format!("{text:?} is no duration, such as \"250ms\", \"30s\" or \"15m\": {error}"))
     })
+}
+
+fn allowed<'de, D: Deserializer<'de>>(from: D) -> Result<AllowList, D::Error> {
+    AllowList::parse(&text(from)?).map_err(D::Error::custom)
 }
 
 fn optional_secret<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SecretString>, D::Error> {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::sender::SenderHealth;
 use super::template::{Quality, TemplateCategory, TemplateStatus};
-use super::{Contact, DeliveryError, EventId, IncomingContent, MessageId, MessageStatus, Millis, SenderId};
+use super::{Contact, DeliveryError, EventId, IncomingContent, MediaId, MessageId, MessageStatus, Millis, SenderId};
 
 /// One entry of the log, with its place.
 #[derive(Debug, Clone, PartialEq)]
@@ -133,6 +133,9 @@ pub struct IncomingMessage {
     /// The provider's id; nothing where it gives none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_message_id: Option<String>,
+    /// Our id of the file that is its content; nothing for any other content.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media_id: Option<MediaId>,
     /// Who wrote.
     pub contact: Contact,
     /// The digits or id of who wrote, which filters compare.

@@ -33,7 +33,7 @@ macro_rules! uuid_id {
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
                 match text {
-                    "" => Err((Reason::Required, "a message id is needed".into())),
+                    "" => Err((Reason::Required, "an id is needed".into())),
                     text => Uuid::try_parse(text)
                         .map(Self)
                         .map_err(|_| (Reason::Invalid, format!("{text:?} is not a UUID"))),
@@ -46,6 +46,10 @@ macro_rules! uuid_id {
 uuid_id! {
     /// One message, outbound or incoming: UUIDv7.
     MessageId
+}
+uuid_id! {
+    /// One file that a person sent: UUIDv7.
+    MediaId
 }
 uuid_id! {
     /// One event; the same after any replay.

@@ -21,6 +21,7 @@ mod after;
 mod control;
 mod devino;
 mod dialog360;
+mod files;
 mod ledger;
 mod meta;
 mod post;
@@ -29,6 +30,7 @@ mod script;
 mod tests;
 mod wire;
 
+pub use files::file;
 pub use ledger::{Row, Summary};
 pub use post::Posted;
 pub use script::{Account, Action, Fault, Script, Step, Webhooks};
@@ -61,8 +63,10 @@ impl FakeProvider {
             ledger: Mutex::default(),
             poster: post::Poster::new(stop.clone())?,
             ids: AtomicU64::new(first_id()),
+            files: files::Asked::default(),
         });
-        let router = providers().nest("/_control", control::router()).with_state(fake.clone());
+        let router =
+            providers().nest("/_control", control::router()).nest("/files", files::router()).with_state(fake.clone());
         let listener = listener.tap_io(|stream| {
             // Without it, small answers wait for acknowledgements.
             let _ = stream.set_nodelay(true);
@@ -92,6 +96,16 @@ impl FakeProvider {
     /// In words, what cannot be played.
     pub fn set_script(&self, script: Script) -> Result<(), String> {
         self.fake.set_script(script)
+    }
+
+    /// The address of a file that it serves; `path` is one of README.md's, such as `1000` or `late/1000?missing=2`.
+    pub fn file_url(&self, path: &str) -> String {
+        format!("http://{}/files/{path}", self.addr)
+    }
+
+    /// How often that file was asked for.
+    pub fn file_asked(&self, path: &str) -> u64 {
+        self.fake.files.times(&format!("/{path}"))
     }
 
     /// The ledger in numbers.
@@ -167,6 +181,7 @@ struct Fake {
     ledger: Mutex<ledger::Ledger>,
     poster: Arc<post::Poster>,
     ids: AtomicU64,
+    files: files::Asked,
 }
 
 impl Fake {

@@ -12,7 +12,7 @@ use crate::domain::event::{
 };
 use crate::domain::message::{Attempt, AttemptOutcome, DEFAULT_VALIDITY_MS, InDoubtPolicy, Message, Priority};
 use crate::domain::template::{Quality, TemplateCategory, TemplateStatus};
-use crate::domain::{Contact, Cursor, DeliveryError, Millis, Payload};
+use crate::domain::{Contact, Cursor, DeliveryError, MediaId, Millis, Payload};
 use crate::proto;
 
 pub(super) fn timestamp(millis: Millis) -> Timestamp {
@@ -151,7 +151,7 @@ fn incoming_message(incoming: &IncomingMessage) -> proto::IncomingMessage {
         provider_message_id: incoming.provider_message_id.clone().unwrap_or_default(),
         contact: Some(contact(&incoming.contact)),
         profile_name: incoming.profile_name.clone(),
-        content: Some(incoming_content(&incoming.content)),
+        content: Some(incoming_content(&incoming.content, incoming.media_id)),
         reply_to: incoming.reply_to.as_ref().map(|quoted| proto::ReplyTo {
             message_id: quoted.message_id.map(|id| id.to_string()).unwrap_or_default(),
             provider_message_id: quoted.provider_message_id.clone(),
@@ -204,13 +204,13 @@ fn system_notice(notice: &SystemNotice) -> proto::SystemNotice {
     }
 }
 
-fn incoming_content(content: &IncomingContent) -> proto::incoming_message::Content {
+fn incoming_content(content: &IncomingContent, media_id: Option<MediaId>) -> proto::incoming_message::Content {
     use proto::incoming_message::Content as Answer;
     match content {
         IncomingContent::Text(text) => {
             Answer::Text(proto::Text { body: text.body.clone(), preview_url: text.preview_url })
         }
-        IncomingContent::Media(media) => Answer::Media(incoming_media(media)),
+        IncomingContent::Media(media) => Answer::Media(incoming_media(media, media_id)),
         IncomingContent::Location(place) => Answer::Location(location(place)),
         IncomingContent::ContactCards(cards) => Answer::ContactCards(contact_cards(cards)),
         IncomingContent::Reaction(reaction) => Answer::Reaction(proto::Reaction {
@@ -235,9 +235,10 @@ fn incoming_content(content: &IncomingContent) -> proto::incoming_message::Conte
 }
 
 /// Where the provider keeps a file is not told: its addresses may hold tokens, and only the gateway fetches from there.
-fn incoming_media(media: &IncomingMedia) -> proto::IncomingMedia {
+fn incoming_media(media: &IncomingMedia, media_id: Option<MediaId>) -> proto::IncomingMedia {
     proto::IncomingMedia {
         kind: media_kind(media.kind) as i32,
+        media_id: media_id.map(|id| id.to_string()).unwrap_or_default(),
         state: proto::MediaState::Pending as i32,
         mime_type: media.mime_type.clone(),
         file_name: media.file_name.clone(),

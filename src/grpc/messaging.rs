@@ -6,7 +6,7 @@ use futures::future::join_all;
 use tonic::{Request, Response, Status};
 
 use super::convert::{self, ReadSend, SendParts};
-use super::{Services, answer, auth, status};
+use super::{Services, answer, auth, download, status};
 use crate::access::{Caller, Scope};
 use crate::catalogue::Judgement;
 use crate::domain::{Content, Cursor, MessageId, MessageStatus, Millis, NewMessage, SenderId, now_ms};
@@ -259,7 +259,7 @@ pub(super) async fn visible_senders(
 
 #[tonic::async_trait]
 impl MessagingService for Messaging {
-    type DownloadMediaStream = tokio_stream::Empty<Result<proto::DownloadMediaResponse, Status>>;
+    type DownloadMediaStream = download::Download;
 
     async fn send_message(
         &self,
@@ -390,8 +390,9 @@ impl MessagingService for Messaging {
         &self,
         request: Request<proto::DownloadMediaRequest>,
     ) -> Result<Response<Self::DownloadMediaStream>, Status> {
-        auth::caller(&request, Scope::Read)?;
-        Err(Error::NotImplemented("DownloadMedia").into())
+        let caller = auth::caller(&request, Scope::Read)?;
+        let id = request.into_inner().media_id;
+        Ok(Response::new(download::open(&self.0, &caller, &id).await?))
     }
 }
 

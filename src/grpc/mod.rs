@@ -9,6 +9,7 @@ use tokio_util::task::TaskTracker;
 use crate::access::Access;
 use crate::catalogue::Catalogues;
 use crate::events::Log;
+use crate::media::Shelf;
 use crate::senders::Senders;
 use crate::store::{Appended, Store, Writer};
 
@@ -16,6 +17,7 @@ pub mod admin;
 mod answer;
 pub mod auth;
 mod convert;
+mod download;
 pub mod events;
 mod follow;
 pub mod messaging;
@@ -50,6 +52,8 @@ pub struct Services {
     pub slow_consumer: Duration,
     /// Wakes the engine for a sender whose state changed.
     pub wake: crate::engine::Wake,
+    /// The files that people sent.
+    pub shelf: Shelf,
 }
 
 impl Services {

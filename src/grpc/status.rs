@@ -71,6 +71,14 @@ impl From<Error> for Status {
                 details.set_retry_info(Some(retry_after));
                 (Code::ResourceExhausted, "OVERLOADED")
             }
+            Error::MediaNotReady { retry_after, .. } => {
+                details.set_retry_info(Some(retry_after));
+                (Code::Unavailable, "MEDIA_NOT_READY")
+            }
+            Error::GoingAway { retry_after } => {
+                details.set_retry_info(Some(retry_after));
+                (Code::Unavailable, "GOING_AWAY")
+            }
             Error::Unavailable { retry_after } => {
                 details.set_retry_info(Some(retry_after));
                 (Code::Unavailable, "STORE_UNAVAILABLE")

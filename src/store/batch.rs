@@ -328,7 +328,7 @@ impl Batch<'_> {
                 _ => None,
             })
         });
-        self.events.extend(intake::record_incoming(self.transaction, incoming.collect()).await?);
+        self.events.extend(intake::record_incoming(self.transaction, incoming.collect(), self.now).await?);
         self.events.extend(notices::record(self.transaction, &intakes, self.now).await?);
         intake::mark_parsed(self.transaction, &intakes).await
     }

@@ -214,13 +214,14 @@ impl Store {
         Ok(next)
     }
 
-    /// Ends every lease and every stream's hold at once: for a process that has the database alone, all of them are its
+    /// Ends every lease, of messages and of files, and every stream's hold at once: for a process that has the database alone, all of them are its
     /// dead predecessor's. Tells how many messages were in hand.
     ///
     /// # Errors
     /// When the store is away.
     pub async fn end_predecessor(&self, now: Millis) -> Result<u64, StoreError> {
         self.end_holds().await?;
+        self.end_media_leases(now).await?;
         use super::entity::messages::{Column, Entity};
         use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
         let result = Entity::update_many()

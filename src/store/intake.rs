@@ -9,10 +9,10 @@ use uuid::Uuid;
 use super::changes::Changes;
 use super::entity::{attempts, events, incoming_messages, journal, messages, parked_reports};
 use super::log::NewEvent;
-use super::{Store, StoreError, rows};
+use super::{Store, StoreError, media, rows};
 use crate::domain::event::{IncomingMessage, ReplyTo};
 use crate::domain::progress::Note;
-use crate::domain::{IncomingContent, MessageId, Millis, Payload, SenderId};
+use crate::domain::{IncomingContent, MediaId, MessageId, Millis, Payload, SenderId};
 use crate::provider::{IncomingReport, Product, Report, StatusReport};
 
 /// Free text may be answered this long after a person wrote.
@@ -293,14 +293,15 @@ impl<'a> Incoming<'a> {
     }
 }
 
-/// Records people's messages that are new; gives their events. A unique key stops copies, never a cache (I1).
+/// Records people's messages that are new, and their files as still to be fetched; gives the events. A unique key stops copies, never a cache (I1).
 pub(super) async fn record_incoming(
     transaction: &DatabaseTransaction,
     incoming: Vec<Incoming<'_>>,
+    now: Millis,
 ) -> Result<Vec<NewEvent>, StoreError> {
     let mut known = known_incoming(transaction, incoming.iter().map(|one| one.dedupe_key.clone()).collect()).await?;
     let quoted = quoted_messages(transaction, &incoming).await?;
-    let (mut models, mut events) = (Vec::new(), Vec::new());
+    let (mut models, mut files, mut events) = (Vec::new(), Vec::new(), Vec::new());
     for Incoming { intake, sender, report, dedupe_key } in incoming {
         if !known.insert((sender.to_string(), dedupe_key.clone())) {
             metrics::counter!("recado_incoming_repeated_total").increment(1);
@@ -320,8 +321,17 @@ pub(super) async fn record_incoming(
         if let IncomingContent::Reaction(reaction) = &mut content {
             reaction.message_id = ours(&reaction.provider_message_id);
         }
+        let media_id = match &content {
+            IncomingContent::Media(file) => {
+                let media_id = MediaId::generate();
+                files.push(media::new(media_id, sender, id, file, now)?);
+                Some(media_id)
+            }
+            _ => None,
+        };
         let message = IncomingMessage {
             message_id: id,
+            media_id,
             provider_message_id: report.provider_message_id.clone(),
             contact: report.contact.clone(),
             peer,
@@ -343,6 +353,7 @@ pub(super) async fn record_incoming(
         });
     }
     rows::insert(transaction, models).await?;
+    rows::insert(transaction, files).await?;
     Ok(events)
 }
 

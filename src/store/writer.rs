@@ -17,7 +17,7 @@ use super::{Store, StoreError};
 use crate::domain::event::StatusChanged;
 use crate::domain::pace::Rate;
 use crate::domain::sender::SenderHealth;
-use crate::domain::{MessageId, MessageStatus, Millis, Payload, SenderId, now_ms};
+use crate::domain::{Event, MessageId, MessageStatus, Millis, Payload, SenderId, now_ms};
 use crate::error::Error;
 
 /// Acceptances that may wait at the same time; the next one is told to come back (RESOURCE_EXHAUSTED).
@@ -35,6 +35,8 @@ pub trait Listener: Send + Sync {
     fn ready(&self, sender: SenderId);
     /// The journal has webhooks to parse.
     fn journalled(&self);
+    /// People sent files that are to be fetched.
+    fn media_came(&self) {}
 }
 
 /// A way to the writer; cheap to clone.
@@ -281,6 +283,8 @@ fn tell(listener: &dyn Listener, effects: Effects) {
             metrics::counter!("recado_statuses_total", "status" => status.as_str()).increment(1);
         }
     }
+    let has_media = |event: &Event| matches!(&event.payload, Payload::IncomingMessage(m) if m.media_id.is_some());
+    let media_came = effects.appended.iter().any(|event| has_media(event));
     if !effects.appended.is_empty() {
         listener.appended(effects.appended);
     }
@@ -289,5 +293,8 @@ fn tell(listener: &dyn Listener, effects: Effects) {
     }
     if effects.journalled {
         listener.journalled();
+    }
+    if media_came {
+        listener.media_came();
     }
 }

@@ -3,13 +3,15 @@
 use anyhow::{Context as _, Result, ensure};
 use recado::fake::{Action, FakeProvider, Fault, Script};
 use recado::proto;
+use recado::proto::event_service_client::EventServiceClient;
 use recado::proto::{AttemptOutcome, MessageStatus};
+use serde_json::json;
 use tonic::transport::Channel;
 
 use crate::gateway::{Engine, TestDatabase, text};
 use crate::judge::millis;
 use crate::on_both_databases;
-use crate::process::{Addresses, Setup, devino_sender, wait_for};
+use crate::process::{Addresses, Setup, channel, devino_sender, wait_for};
 
 type Messaging = recado::proto::messaging_service_client::MessagingServiceClient<Channel>;
 
@@ -56,6 +58,65 @@ on_both_databases! {
         assert_eq!(found, Some(later));
         Ok(())
     }
+}
+
+on_both_databases! {
+    async fn a_kill_in_the_middle_of_a_file_costs_nothing_but_the_try(engine) {
+        let database = TestDatabase::create(engine).await?;
+        let folder = tempfile::tempdir()?;
+        let setup = Setup::new(&database.url, folder.path());
+        let fake = FakeProvider::start("127.0.0.1:0".parse()?).await?;
+        let mut process = setup.start().await?;
+        let webhook_url = devino_sender(setup.addresses.grpc, "acme", &fake).await?;
+        // The first fetching never ends by itself.
+        let path = "stuck/300000?times=1";
+        let payload = json!({ "from": "351910000001", "to": "AcmeCare", "contentUrl": fake.file_url(path) });
+        let serde_json::Value::Object(payload) = payload else { unreachable!("an object, a line above") };
+        fake.post_incoming("devino", &webhook_url, payload).map_err(anyhow::Error::msg)?;
+        wait_for("the file being fetched", async || Ok((fake.file_asked(path) == 1).then_some(()))).await?;
+        process.kill()?;
+
+        let _process = setup.start().await?;
+        let mut events = EventServiceClient::new(channel(setup.addresses.grpc));
+        let start = Some(proto::list_events_request::Start::FromBeginning(true));
+        let request = proto::ListEventsRequest { start, page_size: 1_000, ..Default::default() };
+        let events = events.list_events(request).await?.into_inner().events;
+        let media_ids: Vec<String> = events.into_iter().filter_map(media_id).collect();
+        let [media_id] = media_ids.try_into().map_err(|ids| anyhow::anyhow!("files {ids:?}"))?;
+        let mut messaging = setup.messaging();
+        let bytes = wait_for("the file", async || download(&mut messaging, &media_id).await).await?;
+        ensure!(bytes == recado::fake::file(300_000), "{} bytes that are not the file's", bytes.len());
+        assert_eq!(fake.file_asked(path), 2);
+        Ok(())
+    }
+}
+
+fn media_id(event: proto::Event) -> Option<String> {
+    use proto::incoming_message::Content;
+    match event.payload {
+        Some(proto::event::Payload::IncomingMessage(proto::IncomingMessage {
+            content: Some(Content::Media(media)),
+            ..
+        })) => Some(media.media_id),
+        _ => None,
+    }
+}
+
+/// A file's bytes; nothing while it is being fetched.
+async fn download(messaging: &mut Messaging, media_id: &str) -> Result<Option<Vec<u8>>> {
+    let request = proto::DownloadMediaRequest { media_id: media_id.to_owned() };
+    let mut answers = match messaging.download_media(request).await {
+        Ok(answers) => answers.into_inner(),
+        Err(status) if status.code() == tonic::Code::Unavailable => return Ok(None),
+        Err(status) => return Err(status.into()),
+    };
+    let mut bytes = Vec::new();
+    while let Some(answer) = answers.message().await? {
+        if let Some(proto::download_media_response::Item::Chunk(chunk)) = answer.item {
+            bytes.extend_from_slice(&chunk);
+        }
+    }
+    Ok(Some(bytes))
 }
 
 /// Sends to a number that is answered with 429; gives the message as it stands when it waits for its second try.

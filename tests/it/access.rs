@@ -16,14 +16,15 @@ use crate::gateway::{EventStream, Setup, TestGateway, held, keyed, text, until};
 use crate::on_both_databases;
 use crate::refusal::{refusal, refused};
 
-const ADMIN: &str = "admin-key-0f0e0d0c0b0a09080706050403020100";
+pub const ADMIN: &str = "admin-key-0f0e0d0c0b0a09080706050403020100";
 
-fn guarded() -> Setup {
+/// Every call needs a key.
+pub fn guarded() -> Setup {
     Setup::default().with("admin_key", ADMIN)
 }
 
 /// Makes a key; answers it and its secret.
-async fn make_key(
+pub async fn make_key(
     gateway: &mut TestGateway,
     scopes: &[ApiKeyScope],
     senders: &[&str],
@@ -488,7 +489,10 @@ async fn all_bytes(engine: Engine, database: &TestDatabase) -> Result<Vec<u8>> {
     match engine {
         Engine::Sqlite => {
             for entry in std::fs::read_dir(database.folder())? {
-                bytes.extend(std::fs::read(entry?.path())?);
+                let path = entry?.path();
+                if path.is_file() {
+                    bytes.extend(std::fs::read(path)?);
+                }
             }
         }
         Engine::Postgres => {

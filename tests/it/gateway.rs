@@ -38,6 +38,9 @@ impl Setup {
             .with("grpc_addr", "127.0.0.1:0")
             .with("http_addr", "127.0.0.1:0")
             .with("database_url", database.url.clone())
+            .with("media.store", database.folder().join("media").display().to_string())
+            .with("guard.allow", "127.0.0.1")
+            .with("media.retry_first", "20ms")
             .with("master_key", "7f".repeat(32));
         let flags = self.settings.into_iter().fold(flags, |flags, (key, value)| flags.with(key, value));
         Ok(Config::load(&flags)?)

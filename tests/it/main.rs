@@ -11,6 +11,7 @@ mod events;
 mod gateway;
 mod main_job;
 mod meta;
+mod media;
 mod numbers;
 mod once;
 mod order;

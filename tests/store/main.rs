@@ -7,6 +7,7 @@ mod database;
 mod accepts;
 mod claims;
 mod intakes;
+mod media;
 mod templates;
 
 use std::collections::BTreeMap;

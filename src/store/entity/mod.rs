@@ -7,6 +7,7 @@ pub mod events;
 pub mod incoming_messages;
 pub mod journal;
 pub mod log;
+pub mod media;
 pub mod messages;
 pub mod parked_reports;
 pub mod senders;

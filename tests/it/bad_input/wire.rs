@@ -228,7 +228,6 @@ async fn parts_of_the_contract_that_are_not_built_say_so() -> Result<()> {
     let gateway = TestGateway::start(Engine::Sqlite).await?;
     let unbuilt = [
         "MessagingService/PlanSend",
-        "MessagingService/DownloadMedia",
         "AdminService/ListWebhookDeliveries",
         "AdminService/ReplayWebhookDeliveries",
         "AdminService/ListCallbacks",
