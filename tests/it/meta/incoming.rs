@@ -10,7 +10,8 @@ use recado::proto::incoming_message::Content;
 use serde_json::{Map, Value, json};
 
 use super::{NUMBER, OTHER_NUMBER, change, envelope, post, post_with, sender_at, start, webhook, written};
-use crate::gateway::{EventStream, TestGateway};
+use crate::gateway::{EventStream, Setup, TestGateway};
+use crate::media::downloaded;
 use crate::on_both_databases;
 use crate::tools::{count, silent, until};
 
@@ -78,6 +79,19 @@ on_both_databases! {
                 assert_eq!((sender.as_str(), told(&incoming).as_str()), ("acme", *expected), "{name}");
             }
         }
+        gateway.stop().await?;
+        Ok(())
+    }
+
+    async fn i13_a_file_is_looked_up_by_its_id_and_fetched_with_the_token(engine) {
+        let mut gateway = TestGateway::start_with(engine, Setup::default().with("guard.allow", "127.0.0.1")).await?;
+        let fake = start(&mut gateway, silent()).await?;
+        let mut stream = gateway.stream(Default::default()).await?;
+        let image = json!({ "from": "5511987654321", "type": "image", "image": { "id": "1479537139650973", "mime_type": "image/png" } });
+        fake.post_incoming("meta", &webhook(&gateway, "acme"), image.as_object().unwrap().clone()).unwrap();
+        let Some(Content::Media(media)) = next_incoming(&mut stream).await?.1.content else { panic!("no file") };
+        let (_, bytes) = downloaded(&gateway, &media.media_id).await?;
+        assert_eq!(bytes, b"the file 1479537139650973\n");
         gateway.stop().await?;
         Ok(())
     }
