@@ -54,7 +54,7 @@ async fn download(gateway: &TestGateway, media_id: &str) -> Result<(proto::Media
 }
 
 /// Asks until the file is there.
-async fn downloaded(gateway: &TestGateway, media_id: &str) -> Result<(proto::MediaInfo, Vec<u8>)> {
+pub async fn downloaded(gateway: &TestGateway, media_id: &str) -> Result<(proto::MediaInfo, Vec<u8>)> {
     until("the file was fetched", async || match download(gateway, media_id).await {
         Ok(file) => Ok(Some(file)),
         Err(status) => not_ready(&status).map(|()| None),

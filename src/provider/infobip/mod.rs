@@ -193,7 +193,7 @@ fn capabilities() -> Capabilities {
         location: true,
         contact_cards_max: Some(wire::CARDS_MAX),
         interactive: Some(InteractiveRule {
-            body_max: whatsapp::INTERACTIVE_BODY_MAX,
+            body_max: whatsapp::INTERACTIVE.body_max,
             header_max: Some(wire::INTERACTIVE_HEADER_MAX),
             footer_max: Some(wire::INTERACTIVE_FOOTER_MAX),
             buttons_max: wire::BUTTONS_MAX,

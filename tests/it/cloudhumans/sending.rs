@@ -77,7 +77,7 @@ on_both_databases! {
         };
         let request = proto::SendTemplateRequest {
             header: Some(proto::TemplateHeader { content: Some(proto::template_header::Content::Media(media)) }),
-            buttons: vec![proto::TemplateButton { index: 1, parameter: "2291".into() }],
+            buttons: vec![proto::TemplateButton { index: 1, parameter: "2291".into(), kind: 0 }],
             ..template(PERSON, &[("nome", "Marina"), ("vencimento", "12/01/2026")])
         };
         let sent = gateway.accepted_template(request).await?;

@@ -21,7 +21,7 @@ fn template(parameters: usize) -> proto::SendTemplateRequest {
         template: "order_out".into(),
         language_code: "pt-br".into(),
         parameters: (1..=parameters).map(|n| (n.to_string(), format!("v{n}"))).collect(),
-        buttons: vec![proto::TemplateButton { index: 0, parameter: "A-1001".into() }],
+        buttons: vec![proto::TemplateButton { index: 0, parameter: "A-1001".into(), kind: 0 }],
         ..Default::default()
     }
 }

@@ -111,7 +111,7 @@ fn a_template_has_its_parameters_beside_the_fixed_members() {
     let adapter = adapter("http://127.0.0.1:1");
     let mut content = filled(&[("nome", "Marina"), ("vencimento", "12/01/2026"), ("contact.name", "M.")]);
     content.header = header(picture("https://files.example.test/b/2291.pdf"));
-    content.buttons = vec![TemplateButton { index: 0, parameter: "2291".into() }];
+    content.buttons = vec![TemplateButton { index: 0, parameter: "2291".into(), kind: Default::default() }];
     let message = message(PERSON, Content::Template(content.clone()));
     assert_eq!(
         adapter.template(&message, &content).unwrap(),

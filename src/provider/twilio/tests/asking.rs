@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use super::{ACCOUNT, adapter};
-use crate::domain::content::MediaSource;
+use crate::domain::content::{MediaSource, Text};
 use crate::domain::template::{ParameterFormat, TemplateCategory, TemplateStatus};
-use crate::domain::{ErrorReason, MessageId, MessageStatus, PhoneNumber};
+use crate::domain::{Content, ErrorReason, MessageId, MessageStatus, PhoneNumber};
 use crate::fake::{FakeProvider, Script};
 use crate::provider::{AskError, CheckOutcome, HandedOver, Provider as _, Report};
 
@@ -119,6 +119,7 @@ async fn a_message_can_be_asked_after_by_its_sid() {
         message_id: MessageId::generate(),
         provider_message_id: id.map(str::to_owned),
         to: PhoneNumber { given: "+351910000001".into(), digits: "351910000001".into() },
+        content: Content::Text(Text { body: "x".into(), preview_url: false }),
         attempt_start_at_ms: 0,
     };
     let answer = json!({ "sid": "SM01", "status": "undelivered", "error_code": 63024, "error_message": null,
