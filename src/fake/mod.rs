@@ -21,10 +21,12 @@ mod after;
 mod cloudhumans;
 mod control;
 mod devino;
+mod dialog360;
 mod digivox;
 mod files;
 mod infobip;
 mod ledger;
+mod meta;
 mod post;
 mod script;
 #[cfg(test)]
@@ -177,7 +179,7 @@ macro_rules! providers {
     };
 }
 
-providers! { cloudhumans devino digivox infobip twilio }
+providers! { cloudhumans devino dialog360 digivox infobip meta twilio }
 
 /// What the handlers share.
 #[derive(Debug)]

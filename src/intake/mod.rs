@@ -9,7 +9,7 @@ use futures::future::join_all;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{SenderId, now_ms};
+use crate::domain::{PhoneNumber, SenderId, now_ms};
 use crate::provider::{Report, Unreadable, Webhook};
 use crate::senders::{Account, Senders};
 use crate::store::{Intake, Item, JournalEntry, Parsed, Store, StoreError, Writer};
@@ -111,7 +111,7 @@ fn read(senders: &Senders, account: Option<&Account>, entry: JournalEntry) -> In
 fn sort(senders: &Senders, account: &Account, items: Vec<Result<Report, Unreadable>>) -> Parsed {
     let mut parsed = Parsed::default();
     for (index, item) in items.into_iter().enumerate() {
-        let sorted = item.and_then(|report| match addressee(senders, account, report.account()) {
+        let sorted = item.and_then(|report| match addressee(senders, account, &report) {
             Some(sender) => Ok(Item { index, sender, report }),
             None => {
                 Err(Unreadable { index, why: "it is about an account of the provider that no sender is of".into() })
@@ -131,17 +131,35 @@ fn sort(senders: &Senders, account: &Account, items: Vec<Result<Report, Unreadab
 
 /// The sender that a report is about. Where a provider posts for several numbers to one address, each report names its own;
 /// it is believed about another sender only when that one's webhooks are proven by the same secret.
-fn addressee(senders: &Senders, came_to: &Account, named: Option<&str>) -> Option<SenderId> {
-    let own = came_to.provider.account();
-    let (Some(named), Some(own)) = (named, own) else { return Some(came_to.sender.id.clone()) };
-    if own.id == named {
-        return Some(came_to.sender.id.clone());
-    }
-    let is_named = |account: &Arc<Account>| {
+fn addressee(senders: &Senders, came_to: &Account, report: &Report) -> Option<SenderId> {
+    let Some(own) = came_to.provider.account() else { return Some(came_to.sender.id.clone()) };
+    let of_the_same = |account: &Arc<Account>| {
         account.sender.provider == came_to.sender.provider
-            && account.provider.account().is_some_and(|other| other.id == named && other.proof == own.proof)
+            && account.provider.account().is_some_and(|other| other.proof == own.proof)
     };
-    senders.all().into_iter().find(is_named).map(|account| account.sender.id.clone())
+    let find = |is_named: &dyn Fn(&Arc<Account>) -> bool| {
+        let all = senders.all().into_iter();
+        all.filter(of_the_same).find(is_named).map(|account| account.sender.id.clone())
+    };
+    if let Some(named) = report.account() {
+        return match own.id == named {
+            true => Some(came_to.sender.id.clone()),
+            false => find(&|account| account.provider.account().is_some_and(|other| other.id == named)),
+        };
+    }
+    let Some(number) = number_of(report) else { return Some(came_to.sender.id.clone()) };
+    let has_number =
+        |account: &Arc<Account>| PhoneNumber::digits_of(&account.sender.phone_number).as_ref() == Some(&number);
+    // A sender whose own number nobody wrote down may be the one.
+    find(&has_number).or_else(|| came_to.sender.phone_number.is_empty().then(|| came_to.sender.id.clone()))
+}
+
+/// The digits of the number that a report about a sender names instead of an account.
+fn number_of(report: &Report) -> Option<String> {
+    match report {
+        Report::Sender(report) => PhoneNumber::digits_of(&report.phone_number),
+        _ => None,
+    }
 }
 
 fn unreadable(problem: String) -> Parsed {

@@ -21,10 +21,12 @@ pub mod capabilities;
 pub mod cards;
 pub mod cloudhumans;
 pub mod devino;
+pub mod dialog360;
 pub mod digivox;
 pub mod http;
 pub mod infobip;
 pub mod lenient;
+pub mod meta;
 mod outcome;
 mod report;
 pub mod sandbox;
@@ -211,6 +213,8 @@ adapters! {
     CloudHumans(cloudhumans) is "cloudhumans" in the contract as Cloudhumans,
     Twilio(twilio) is "twilio" in the contract as Twilio,
     Infobip(infobip) is "infobip" in the contract as Infobip,
+    Dialog360(dialog360) is "dialog360" in the contract as Dialog360,
+    Meta(meta) is "meta" in the contract as Meta,
 }
 
 /// One message to hand over, in one attempt.

@@ -146,6 +146,8 @@ pub struct TemplateReport {
 pub struct SenderReport {
     /// The provider's id of the sender that it is about, where a webhook may speak of several ([`super::Account`]).
     pub account: Option<String>,
+    /// The sender's own number, where that is all that it is named by; empty otherwise.
+    pub phone_number: String,
     /// What.
     pub change: SenderChange,
     /// The provider's clock.

@@ -69,4 +69,4 @@ macro_rules! contract {
     };
 }
 
-contract! { sandbox devino devino_direct digivox cloudhumans twilio infobip }
+contract! { sandbox devino devino_direct digivox cloudhumans meta twilio dialog360 infobip }

@@ -225,7 +225,7 @@ on_both_databases! {
             template: "appointment_reminder".into(),
             parameters: ["name", "day", "time"].map(|name| (name.into(), "Ana".into())).into(),
             header: None,
-            buttons: vec![button(1, "cancel", proto::TemplateButtonKind::Url)],
+            buttons: vec![button(1, "cancel", proto::TemplateButtonKind::QuickReply)],
             ..pictured.clone()
         };
         for request in [full, pictured, named] {

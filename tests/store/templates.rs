@@ -58,6 +58,7 @@ fn report(template: &str, status: TemplateStatus, occur_at_ms: Option<Millis>) -
 fn quality(quality: Quality, occur_at_ms: Option<Millis>) -> Report {
     Report::Sender(SenderReport {
         account: None,
+        phone_number: String::new(),
         change: SenderChange::Quality,
         occur_at_ms,
         quality: Some(quality),

@@ -6,7 +6,7 @@ mod incoming;
 mod outgoing;
 
 pub use incoming::{MEDIA_TYPES, content, media_kind, reply_to};
-pub use outgoing::{part, private_words};
+pub use outgoing::{part, private_words, template_button};
 
 use super::capabilities::InteractiveRule;
 use super::cards::Spelling;

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::{CARDS, language_code};
 use crate::domain::content::{
     Content, Interactive, InteractiveAction, InteractiveHeader, List, Location, Media, MediaKind, MediaSource,
-    Template, TemplateHeader,
+    Template, TemplateButton, TemplateButtonKind, TemplateHeader,
 };
 use crate::provider::cards;
 
@@ -177,12 +177,7 @@ fn template(template: &Template, language: &str) -> Result<Value, &'static str> 
         let parameters: Vec<Value> = template.ordered_parameters().into_iter().map(text).collect();
         components.push(json!({ "type": "body", "parameters": parameters }));
     }
-    // The kind of a button is in the catalogue, which these providers do not publish: an address is the usual one.
-    for button in &template.buttons {
-        let parameter = json!({ "type": "text", "text": button.parameter });
-        let index = button.index.to_string();
-        components.push(json!({ "type": "button", "sub_type": "url", "index": index, "parameters": [parameter] }));
-    }
+    components.extend(template.buttons.iter().map(template_button));
     let code = language_code(&template.language_code).unwrap_or_else(|| language.to_owned());
     let mut members = json!({ "name": template.template, "language": { "code": code } });
     if !components.is_empty() {
@@ -191,12 +186,23 @@ fn template(template: &Template, language: &str) -> Result<Value, &'static str> 
     Ok(members)
 }
 
+/// What fills a button of a template: the end of an address, a payload or a code.
+pub fn template_button(button: &TemplateButton) -> Value {
+    let value = &button.parameter;
+    let (kind, parameter) = match button.kind {
+        TemplateButtonKind::Url => ("url", json!({ "type": "text", "text": value })),
+        TemplateButtonKind::QuickReply => ("quick_reply", json!({ "type": "payload", "payload": value })),
+        TemplateButtonKind::CopyCode => ("copy_code", json!({ "type": "coupon_code", "coupon_code": value })),
+    };
+    json!({ "type": "button", "sub_type": kind, "index": button.index.to_string(), "parameters": [parameter] })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::content::{
         CardAddress, CardEmail, CardName, CardOrganization, CardPhone, CardUrl, ContactCard, ListRow, ListSection,
-        Reaction, ReplyButton, TemplateButton, Text,
+        Reaction, ReplyButton, Text,
     };
 
     fn media(kind: MediaKind, caption: &str, file_name: &str) -> Media {

@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use super::{ACCOUNT, adapter};
-use crate::domain::content::{Content, MediaSource, Text};
+use crate::domain::content::{MediaSource, Text};
 use crate::domain::template::{ParameterFormat, TemplateCategory, TemplateStatus};
-use crate::domain::{ErrorReason, MessageId, MessageStatus, PhoneNumber};
+use crate::domain::{Content, ErrorReason, MessageId, MessageStatus, PhoneNumber};
 use crate::fake::{FakeProvider, Script};
 use crate::provider::{AskError, CheckOutcome, HandedOver, Provider as _, Report};
 
