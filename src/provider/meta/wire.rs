@@ -24,7 +24,7 @@ pub const TEMPLATE_PAGES_MAX: usize = 100;
 pub const MEDIA_HOSTS: &[&str] = &["fbsbx.com", "facebook.com"];
 
 /// [assumed] Requests under way at the same time: a number may send 80 messages a second, and an answer takes about 300 ms.
-pub const IN_FLIGHT: u32 = 24;
+pub const IN_FLIGHT: u32 = 64;
 /// [docs] 80 messages a second, in and out together, until Meta raises it; a message to one person in 6 s, and 45 at once.
 pub const RATE: Rate = Rate { per_second: Some(80.0), contact_interval_ms: Some(6_000), contact_burst: Some(45) };
 /// [docs] Characters of a text.

@@ -40,7 +40,7 @@ pub fn without_channel(address: &str) -> &str {
 }
 
 /// [assumed] Requests under way at the same time; Twilio limits them by account and answers 429.
-pub const IN_FLIGHT: u32 = 16;
+pub const IN_FLIGHT: u32 = 64;
 /// [assumed] Messages a second from one sender, as at Meta; an older page has 10, and up to 50 on request.
 pub const PER_SECOND: f64 = 80.0;
 /// [docs] Characters of `Body` (error 21617), although WhatsApp takes 4,096. [assumed] Unicode scalars.
