@@ -221,7 +221,6 @@ on_both_databases! {
         let unbuilt = [
             proto::Sender { incoming_callback_url: "https://example.com".into(), ..good() },
             proto::Sender { callback_secret: "whsec_x".into(), ..good() },
-            proto::Sender { config: Some(proto::sender::Config::Twilio(proto::TwilioConfig::default())), ..good() },
         ];
         for sender in unbuilt {
             assert_eq!(create(&mut gateway, Some(sender)).await.is(), (Code::Unimplemented, "NOT_IMPLEMENTED"));
