@@ -94,7 +94,7 @@ const ROWS: &[Row] = &[
     after(131053, ErrorReason::MediaUnreachable, Next::Wait(1, Some(1))),
     no(131055, ErrorReason::NotSupported),
     // It is about one person: as a limit of the sender's it would slow all others too (O18).
-    after(131056, ErrorReason::RecipientCapped, Next::Pair),
+    after(131056, ErrorReason::ContactRateLimited, Next::Pair),
     // A minute of maintenance, while the number's throughput is raised.
     after(131057, ErrorReason::ProviderUnavailable, Next::Wait(30, None)),
     no(131062, ErrorReason::NotSupported),
@@ -299,7 +299,7 @@ mod tests {
             (131052, 0, "INVALID_MEDIA false refused"),
             (131053, 0, "MEDIA_UNREACHABLE wait 1 1"),
             (131055, 0, "NOT_SUPPORTED false refused"),
-            (131056, 2_494_055, "RECIPIENT_CAPPED wait 4 on"),
+            (131056, 2_494_055, "CONTACT_RATE_LIMITED wait 4 on"),
             (131057, 0, "PROVIDER_UNAVAILABLE wait 30 on"),
             (131062, 0, "NOT_SUPPORTED false refused"),
             (131063, 0, "NOT_SUPPORTED false refused"),

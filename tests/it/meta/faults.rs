@@ -54,12 +54,12 @@ on_both_databases! {
         let fake = start(&mut gateway, silent()).await?;
         let throttle = |retry_after_s, body_only| Action::Throttle { retry_after_s, body_only };
         let pair = Action::Refuse { key: "131056".into(), reference: String::new() };
-        use DeliveryErrorReason::{RateLimited, RecipientCapped};
+        use DeliveryErrorReason::{RateLimited, ContactRateLimited};
         let cases = [
             (throttle(Some(1), false), 1_000, RateLimited),
             (throttle(None, true), 0, RateLimited),
             (throttle(None, false), 0, RateLimited),
-            (pair, 1_000, RecipientCapped),
+            (pair, 1_000, ContactRateLimited),
         ];
         for (n, (action, least_ms, reason)) in cases.into_iter().enumerate() {
             fake.forget();

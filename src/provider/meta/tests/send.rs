@@ -100,7 +100,7 @@ async fn o3_throttling_is_not_taken_with_the_delay_that_was_asked_for() {
     assert_eq!(under(throttle(None, false)).await, ("not taken RATE_LIMITED None".into(), 0));
     assert_eq!(under(throttle(None, true)).await, ("not taken RATE_LIMITED None".into(), 0));
     let pair = Action::Refuse { key: "131056".into(), reference: String::new() };
-    assert_eq!(under(pair).await, ("not taken RECIPIENT_CAPPED Some(1s)".into(), 0));
+    assert_eq!(under(pair).await, ("not taken CONTACT_RATE_LIMITED Some(1s)".into(), 0));
 }
 
 #[tokio::test]
