@@ -219,8 +219,8 @@ impl Store {
         Ok(next)
     }
 
-    /// Ends every lease, of messages and of files, and every stream's hold at once: for a process that has the database alone, all of them are its
-    /// dead predecessor's. Tells how many messages were in hand.
+    /// Ends every lease, of messages and of files, and every stream's hold at once: for a process that has the database
+    /// alone, all of them are its dead predecessor's. Tells how many messages were in hand.
     ///
     /// # Errors
     /// When the store is away.

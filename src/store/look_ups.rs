@@ -68,9 +68,8 @@ pub(super) async fn take(
          FROM messages m LEFT JOIN attempts a ON a.message_seq = m.seq AND a.number = m.attempt \
          WHERE m.look_up_at_ms IS NOT NULL AND m.look_up_at_ms <= $1 ORDER BY m.look_up_at_ms LIMIT $2 {skip_locked}"
     );
-    let text = if postgres { text } else { text.replace('$', "?") };
     let values: [Value; 2] = [now.into(), (limit as i64).into()];
-    let found = transaction.query_all_raw(Statement::from_sql_and_values(backend, text, values)).await?;
+    let found = transaction.query_all_raw(rows::statement(backend, &text, values)).await?;
     let (mut due, mut changed) = (Vec::new(), Vec::with_capacity(found.len()));
     for row in found {
         let status = MessageStatus::from_number(row.try_get("", "status")?);

@@ -1,12 +1,10 @@
 //! Files that people sent: claimed under a lease like messages, fetched, ready or given up.
 
 use sea_orm::sea_query::{Expr, Value};
-use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, QueryFilter, Statement,
-};
+use sea_orm::{ActiveValue::Set, ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, QueryFilter};
 
 use super::entity::media::{ActiveModel, Column, Entity, Model};
-use super::{Store, StoreError, set};
+use super::{Store, StoreError, rows, set};
 use crate::domain::content::IncomingMedia;
 use crate::domain::media::{Fetched, MediaFile, MediaState, Trouble};
 use crate::domain::{MediaId, MessageId, Millis, SenderId};
@@ -130,10 +128,9 @@ impl Store {
              RETURNING *"
         );
         let values: [Value; 4] = [token.into(), until_ms.into(), now.into(), (limit as i64).into()];
-        let text = if postgres { text } else { text.replace('$', "?") };
-        let rows = self.inner.write.query_all_raw(Statement::from_sql_and_values(backend, text, values)).await?;
-        let mut claims = Vec::with_capacity(rows.len());
-        for row in rows {
+        let found = self.inner.write.query_all_raw(rows::statement(backend, &text, values)).await?;
+        let mut claims = Vec::with_capacity(found.len());
+        for row in found {
             match file(Model::from_query_result(&row, "")?) {
                 Ok(file) => claims.push(MediaClaim { token, file }),
                 Err(error) => tracing::error!(%error, "a file is left out"),

@@ -66,7 +66,7 @@ pub(super) async fn throttled(
     save(transaction, sender, &pace).await
 }
 
-/// Takes one message off the allowance of each of these people; `(interval, ahead)` as [`crate::domain::pace::Rate::contact`]
+/// Takes one message off the allowance of each of these people, all different; `(interval, ahead)` as [`crate::domain::pace::Rate::contact`]
 /// gives them.
 pub(super) async fn take_contacts(
     transaction: &DatabaseTransaction,
@@ -75,12 +75,19 @@ pub(super) async fn take_contacts(
     (interval, ahead): (Millis, Millis),
     now: Millis,
 ) -> Result<(), StoreError> {
+    if peers.is_empty() {
+        return Ok(());
+    }
     let backend = transaction.get_database_backend();
-    // PostgreSQL takes the type of a bare parameter from its first use, and sums of two from nowhere.
-    let (later, big) = if backend == DbBackend::Postgres { ("greatest", "::bigint") } else { ("max", "") };
+    // PostgreSQL takes the type of a bare parameter from its first use, and sums of two from nowhere. SQLite reads a conflict
+    // clause behind a bare SELECT as a join.
+    let (later, big, list) = match backend {
+        DbBackend::Postgres => ("greatest", "::bigint", "jsonb_array_elements_text($2::jsonb) AS p(value)"),
+        _ => ("max", "", "json_each($2) AS p WHERE true"),
+    };
     let text = format!(
         "INSERT INTO contact_paces (sender, peer, whole_at_ms, hold_until_ms) \
-         VALUES ($1, $2, $3{big} + $4{big}, $3{big} + $4{big} - $5{big}) \
+         SELECT $1, p.value, $3{big} + $4{big}, $3{big} + $4{big} - $5{big} FROM {list} \
          ON CONFLICT (sender, peer) DO UPDATE SET \
            whole_at_ms = {later}(contact_paces.whole_at_ms, $3{big}) + $4{big}, \
            hold_until_ms = {later}(contact_paces.whole_at_ms, $3{big}) + $4{big} - $5{big}"
@@ -88,10 +95,9 @@ pub(super) async fn take_contacts(
     // In one order, so that two replicas never wait for each other.
     let mut peers = peers;
     peers.sort_unstable();
-    for peer in peers {
-        let values: [Value; 5] = [sender.as_str().into(), peer.into(), now.into(), interval.into(), ahead.into()];
-        transaction.execute_raw(rows::statement(backend, &text, values)).await?;
-    }
+    let peers = serde_json::to_string(&peers).map_err(|e| StoreError::Fault(e.to_string()))?;
+    let values: [Value; 5] = [sender.as_str().into(), peers.into(), now.into(), interval.into(), ahead.into()];
+    transaction.execute_raw(rows::statement(backend, &text, values)).await?;
     Ok(())
 }
 
