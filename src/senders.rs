@@ -5,6 +5,7 @@ use std::sync::{Arc, RwLock};
 
 use url::Url;
 
+use crate::domain::pace::Rate;
 use crate::domain::{Sender, SenderId};
 use crate::provider::{self, AnySettings, Context, HttpClient, Provider, sandbox};
 use crate::seal::{SealError, SealKey};
@@ -21,6 +22,13 @@ pub struct Account {
     pub provider: Arc<dyn Provider>,
     /// Where its provider reaches us.
     pub webhook_url: Url,
+}
+
+impl Account {
+    /// How fast it sends: as it is set, and as its provider allows where nothing is.
+    pub fn rate(&self) -> Rate {
+        self.sender.limits.rate.or(self.provider.capabilities().rate)
+    }
 }
 
 /// What every adapter is built with.

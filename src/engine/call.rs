@@ -8,7 +8,6 @@ use futures::future::join_all;
 use super::breaker::Heard;
 use super::{News, Parts, Said};
 use crate::domain::message::{DeliveryError, ErrorReason};
-use crate::domain::pace::Rate;
 use crate::domain::progress::Next;
 use crate::domain::sender::SenderHealth;
 use crate::domain::{Content, MessageId, SenderId};
@@ -118,15 +117,11 @@ async fn provider_id(parts: &Parts, sender: &SenderId, quoted: Option<MessageId>
 
 /// Until the time of the last: together they go no sooner than any of them may.
 async fn wait_for_slots(parts: &Parts, account: &Account, ready: &[(Claim, Outgoing)]) {
-    let Some(per_second) = rate(account).per_second else { return };
+    let Some(per_second) = account.rate().per_second else { return };
     if let Some(wait) = ready.iter().map(|(claim, _)| claim.wait).max() {
         tokio::time::sleep(wait).await;
     }
     parts.gate.pass(&account.sender.id, ready.len(), per_second).await;
-}
-
-fn rate(account: &Account) -> Rate {
-    account.sender.limits.rate.or(account.provider.capabilities().rate)
 }
 
 /// Whether the provider throttled the sender as a whole, which it says to all messages of a request; and how long it wants
@@ -147,7 +142,7 @@ fn throttled(answers: &[Answer]) -> Option<Option<Duration>> {
 /// A sender with a rate goes slower in all replicas; one without is only held for as long as the provider wants.
 async fn note_throttled(parts: &Parts, account: &Account, wait: Option<Duration>) {
     metrics::counter!("recado_throttled_total").increment(1);
-    if rate(account).per_second.is_some()
+    if account.rate().per_second.is_some()
         && let Err(error) = parts.writer.throttled(account.sender.id.clone(), wait).await
     {
         tracing::warn!(sender = %account.sender.id, %error, "a throttling could not be noted");

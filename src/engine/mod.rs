@@ -300,7 +300,7 @@ impl Dispatcher {
         self.under_way += room;
         let parts = self.parts.clone();
         let look_up = parts.config.look_up_first.filter(|_| capabilities.look_up);
-        let rate = account.sender.limits.rate.or(capabilities.rate);
+        let rate = account.rate();
         tokio::spawn(async move {
             let token = rand::random();
             let lease = parts.config.lease;

@@ -25,8 +25,6 @@ pub(super) trait Wire: Copy + Send + Sync + Unpin + 'static {
 
     /// The provider's name, and the first part of its paths.
     const NAME: &'static str;
-    /// Messages in one request, at most.
-    const BATCH_MAX: usize;
     /// The provider's word for a message that was not delivered.
     const FAILED: &'static str;
 

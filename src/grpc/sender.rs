@@ -53,7 +53,7 @@ pub(super) fn answer_sender(account: &Account, health: Option<SenderHealth>) -> 
 fn limits_in_force(account: &Account) -> proto::SenderLimits {
     let capabilities = account.provider.capabilities();
     let limits = account.sender.limits;
-    let rate = limits.rate.or(capabilities.rate);
+    let rate = account.rate();
     proto::SenderLimits {
         messages_per_second: rate.per_second,
         contact_interval: rate.contact_interval_ms.map(answer::duration),

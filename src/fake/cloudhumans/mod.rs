@@ -136,7 +136,6 @@ impl Wire for CloudHumans {
     type Refusal = Refusal;
 
     const NAME: &'static str = "cloudhumans";
-    const BATCH_MAX: usize = 1;
     const FAILED: &'static str = "failed";
 
     /// `ref` is the HTTP status, 422 when it is none.

@@ -23,6 +23,9 @@ use judge::{Message, Outcome, Reason, Request, reasons};
 mod direct;
 mod judge;
 
+/// Messages in one request, at most.
+const BATCH_MAX: usize = 100;
+
 /// Devino.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Devino;
@@ -68,7 +71,7 @@ async fn hand_over_all<M>(
     messages: Vec<M>,
     handed: impl Fn(usize, M, &[String], &mut Urls) -> Handed<Vec<Reason>>,
 ) -> Response {
-    if messages.is_empty() || messages.len() > Devino::BATCH_MAX {
+    if messages.is_empty() || messages.len() > BATCH_MAX {
         let key = if messages.is_empty() { "must.be.not.null" } else { "too.many.messages" };
         return unread(fake, Devino.answer(vec![Err(Devino.refusal(key, "messages", 0))]));
     }
@@ -112,7 +115,6 @@ impl Wire for Devino {
     type Refusal = Vec<Reason>;
 
     const NAME: &'static str = "devino";
-    const BATCH_MAX: usize = 100;
     const FAILED: &'static str = "UNDELIVERED";
 
     fn refusal(self, key: &str, reference: &str, i: usize) -> Vec<Reason> {

@@ -109,7 +109,6 @@ impl Wire for Dialog360 {
     type Refusal = Refusal;
 
     const NAME: &'static str = "dialog360";
-    const BATCH_MAX: usize = 1;
     const FAILED: &'static str = "failed";
 
     fn refusal(self, key: &str, reference: &str, _: usize) -> Refusal {

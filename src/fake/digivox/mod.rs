@@ -86,7 +86,6 @@ impl Wire for Digivox {
     type Refusal = String;
 
     const NAME: &'static str = "digivox";
-    const BATCH_MAX: usize = 1;
     const FAILED: &'static str = "failed";
 
     fn refusal(self, key: &str, _: &str, _: usize) -> String {

@@ -249,7 +249,6 @@ impl Wire for Infobip {
     type Refusal = Refusal;
 
     const NAME: &'static str = "infobip";
-    const BATCH_MAX: usize = 1;
     const FAILED: &'static str = "UNDELIVERABLE_NOT_DELIVERED";
 
     /// A status' name is refused inside of a 200; anything else is a field, with `ref` as its words.

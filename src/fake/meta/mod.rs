@@ -128,7 +128,6 @@ impl Wire for Meta {
     type Refusal = Refusal;
 
     const NAME: &'static str = "meta";
-    const BATCH_MAX: usize = 1;
     const FAILED: &'static str = "failed";
 
     fn refusal(self, key: &str, reference: &str, _: usize) -> Refusal {

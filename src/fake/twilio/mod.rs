@@ -180,7 +180,6 @@ impl Wire for Twilio {
     type Refusal = Refusal;
 
     const NAME: &'static str = "twilio";
-    const BATCH_MAX: usize = 1;
     const FAILED: &'static str = "undelivered";
 
     fn refusal(self, key: &str, reference: &str, _: usize) -> Refusal {
