@@ -28,4 +28,5 @@ mod sending;
 mod templates;
 mod tools;
 mod twilio;
+mod upload;
 mod waiting;

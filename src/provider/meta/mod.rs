@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::lenient::{object, text};
 use super::{
     Account, Answer, AskError, Capabilities, CheckOutcome, Context, Forged, MediaAddress, Outgoing, Provider, Report,
-    Unreadable, Webhook, address,
+    SendError, Unreadable, Upload, Uploaded, Webhook, address,
 };
 use crate::domain::content::MediaSource;
 use crate::domain::template::CatalogueTemplate;
@@ -26,6 +26,7 @@ mod send;
 mod template;
 #[cfg(test)]
 mod tests;
+mod upload;
 pub(in crate::provider) mod webhook;
 pub(in crate::provider) mod wire;
 
@@ -113,6 +114,10 @@ impl Provider for Adapter {
             "" => Err(AskError::NotSupported),
             waba_id => catalogue::all(&self.door, waba_id).await,
         }
+    }
+
+    async fn upload_media(&self, upload: Upload) -> Result<Uploaded, SendError> {
+        self.door.upload(&format!("{}/media", self.config.phone_number_id), upload).await
     }
 
     async fn locate_media(&self, source: &MediaSource) -> Result<MediaAddress, AskError> {

@@ -7,7 +7,7 @@ use crate::domain::content::{
 use crate::provider::Outgoing;
 
 /// Texts shorter than this are not looked for: words like "to" stand in answers for themselves.
-const QUOTABLE: usize = 8;
+pub(super) const QUOTABLE: usize = 8;
 
 /// The number written to, and the texts that an answer could quote.
 pub(super) fn of(message: &Outgoing) -> Vec<&str> {

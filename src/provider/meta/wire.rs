@@ -48,6 +48,9 @@ pub fn pair_wait(attempt: i32) -> Duration {
     Duration::from_secs(4_u64.pow(doublings))
 }
 
+/// [docs] How long a file is kept that was uploaded.
+pub const MEDIA_KEPT: Duration = Duration::from_secs(30 * 24 * 3_600);
+
 const MB: u64 = 1 << 20;
 
 /// What the Cloud API carries.
@@ -75,6 +78,7 @@ pub fn capabilities() -> Capabilities {
             rule(MediaKind::Document, &[], 100 * MB, caption, Some(FILE_NAME_MAX)),
             rule(MediaKind::Sticker, &["image/webp"], 500 << 10, None, None),
         ],
+        media_upload: true,
         location: true,
         contact_cards_max: Some(CARDS_MAX),
         interactive: Some(InteractiveRule {

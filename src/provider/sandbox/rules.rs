@@ -31,6 +31,7 @@ pub(super) fn capabilities() -> Capabilities {
             media(MediaKind::Document, &[], 100 << 20, true, true),
             media(MediaKind::Sticker, &["image/webp"], 500 << 10, false, false),
         ],
+        media_upload: true,
         location: true,
         location_url: true,
         contact_cards_max: Some(5),
