@@ -108,6 +108,10 @@ async fn look_up(
             "throughput": { "level": "STANDARD" }, "id": id,
         })),
         true => Err(Refusal::unknown_object(&id)),
+        // What people sent is no number's own (github.com/chatwoot/chatwoot/pull/13319).
+        false if asked.contains_key("phone_number_id") && fake.uploads.find(Meta::NAME, &id).is_none() => {
+            Err(Refusal::new(100, "Param phone_number_id is not a valid whatsapp business phone number id ID"))
+        }
         false => files::looked_up(&fake, Meta::NAME, &id, format!("http://{host}/meta/attachments/{id}")),
     };
     match found {

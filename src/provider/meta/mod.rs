@@ -124,8 +124,9 @@ impl Provider for Adapter {
         match source {
             MediaSource::Url(url) => MediaAddress::plain(url).map(|address| self.opened(address)),
             MediaSource::MediaId(id) => {
-                let number = [("phone_number_id", self.config.phone_number_id.as_str())];
-                let looked_up = self.door.get(id, &number).await?;
+                // Without `phone_number_id`: with it, Meta looks among what the number uploaded, and not among what people
+                // sent (github.com/chatwoot/chatwoot/pull/13319).
+                let looked_up = self.door.get(id, &[]).await?;
                 media::address(&looked_up).map(|address| self.opened(address))
             }
         }
