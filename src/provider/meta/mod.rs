@@ -14,16 +14,13 @@ use crate::domain::content::MediaSource;
 use crate::domain::template::CatalogueTemplate;
 use door::Door;
 
-mod cards;
 pub(in crate::provider) mod catalogue;
 pub mod config;
 pub(in crate::provider) mod door;
-mod errors;
+pub(in crate::provider) mod errors;
 pub(in crate::provider) mod media;
 mod message;
-mod private;
 mod send;
-mod template;
 #[cfg(test)]
 mod tests;
 mod upload;

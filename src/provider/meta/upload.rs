@@ -7,11 +7,11 @@ use serde_json::{Map, Value};
 
 use super::door::Door;
 use super::errors::Said;
-use super::private::QUOTABLE;
 use super::wire;
 use crate::domain::ErrorReason;
 use crate::provider::http::{Body, HttpAnswer};
 use crate::provider::lenient::text;
+use crate::provider::whatsapp::QUOTABLE;
 use crate::provider::{SendError, Upload, UploadInfo, Uploaded};
 
 impl Door {
