@@ -12,6 +12,7 @@ mod digivox;
 mod events;
 mod gateway;
 mod infobip;
+mod journal;
 mod main_job;
 mod media;
 mod meta;
