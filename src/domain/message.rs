@@ -38,6 +38,21 @@ pub enum InDoubtPolicy {
     AtLeastOnce,
 }
 
+/// Why a message is HELD. The numbers are the contract's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i16)]
+pub enum HoldReason {
+    /// The person has not written within the last 24 hours: until they do.
+    WindowClosed = 1,
+}
+
+impl HoldReason {
+    /// The reason of that number.
+    pub fn from_number(number: i16) -> Option<Self> {
+        [Self::WindowClosed].into_iter().find(|reason| *reason as i16 == number)
+    }
+}
+
 /// What a caller asked for, checked. Its JSON is what the store keeps and what a repeated idempotency key is compared by,
 /// so its field names are the contract's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -276,6 +291,8 @@ pub struct Message {
     pub provider_message_id: Option<String>,
     /// Why it was not delivered; only with a failure.
     pub error: Option<DeliveryError>,
+    /// What it is held for.
+    pub hold: Option<HoldReason>,
 }
 
 /// One hand-over of a message to a provider.

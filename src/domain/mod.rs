@@ -6,6 +6,7 @@ pub mod content;
 pub mod cursor;
 pub mod event;
 pub mod ids;
+pub mod judge;
 pub mod media;
 pub mod message;
 pub mod pace;
@@ -14,6 +15,7 @@ pub mod progress;
 pub mod sender;
 pub mod status;
 pub mod template;
+pub mod window;
 
 pub use contact::Contact;
 pub use content::{Content, IncomingContent};

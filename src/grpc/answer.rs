@@ -432,6 +432,7 @@ pub(super) fn message(message: &Message) -> proto::Message {
         options: Some(options),
         status: i32::from(message.status as i16),
         error: message.error.as_ref().map(delivery_error),
+        hold_reason: message.hold.map_or(0, |reason| i32::from(reason as i16)),
         current_sender: request.sender.to_string(),
         provider_message_id: message.provider_message_id.clone().unwrap_or_default(),
         accept_time: Some(timestamp(message.accept_at_ms)),

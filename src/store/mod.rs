@@ -25,6 +25,7 @@ mod entity;
 mod health;
 mod intake;
 mod journal;
+mod known;
 mod log;
 mod look_ups;
 mod media;
