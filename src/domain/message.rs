@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::status::{MessageStatus, Seen};
+use super::template::TemplateCategory;
 use super::{Content, MessageId, Millis, PhoneNumber, SenderId};
 
 /// How long a message may wait when the caller does not say: 24 hours.
@@ -84,6 +85,15 @@ pub struct NewMessage {
     /// What to do when the answer is lost.
     #[serde(default)]
     pub in_doubt_policy: InDoubtPolicy,
+    /// Send a template that is no marketing to somebody who opted out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ignore_opt_out: bool,
+    /// Hand it over whatever became of earlier messages to this person.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ignore_known_failures: bool,
+    /// What the template was for when the message was accepted, where the gateway had a copy of it. Found, not asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template_category: Option<TemplateCategory>,
 }
 
 impl NewMessage {
@@ -122,6 +132,8 @@ impl NewMessage {
         note(self.labels != other.labels, "options.labels");
         note(self.priority != other.priority, "options.priority");
         note(self.in_doubt_policy != other.in_doubt_policy, "options.in_doubt_policy");
+        note(self.ignore_opt_out != other.ignore_opt_out, "options.ignore_opt_out");
+        note(self.ignore_known_failures != other.ignore_known_failures, "options.ignore_known_failures");
         if self.content != other.content {
             fields.extend(content_differences(&self.content, &other.content));
         }
@@ -370,6 +382,9 @@ mod tests {
             labels: BTreeMap::new(),
             priority: Priority::Normal,
             in_doubt_policy: InDoubtPolicy::AtMostOnce,
+            ignore_opt_out: false,
+            ignore_known_failures: false,
+            template_category: None,
         }
     }
 

@@ -452,6 +452,9 @@ mod tests {
             labels: BTreeMap::new(),
             priority: Priority::Normal,
             in_doubt_policy: policy,
+            ignore_opt_out: false,
+            ignore_known_failures: false,
+            template_category: None,
         };
         Terms { expire_at_ms: request.expire_at(0), request, accept_at_ms: 0 }
     }

@@ -10,8 +10,8 @@ use futures::future::join_all;
 use super::Parts;
 use super::call::{end, write_down};
 use crate::domain::judge::{self, Case, Known, Verdict};
+use crate::domain::now_ms;
 use crate::domain::progress::Next;
-use crate::domain::{NewMessage, now_ms};
 use crate::senders::Account;
 use crate::store::{Claim, StoreError};
 
@@ -22,7 +22,7 @@ use crate::store::{Claim, StoreError};
 /// When the store is away. Nothing was written then, and the claim can be undone.
 pub(super) async fn judge(parts: &Arc<Parts>, account: &Account, claims: Vec<Claim>) -> Result<Vec<Claim>, StoreError> {
     let peers: BTreeSet<String> =
-        claims.iter().filter(|claim| is_judged(account, &claim.request)).map(|claim| claim.request.to.peer()).collect();
+        claims.iter().filter(|claim| is_judged(account, claim)).map(|claim| claim.request.to.peer()).collect();
     if peers.is_empty() {
         return Ok(claims);
     }
@@ -40,8 +40,8 @@ pub(super) async fn judge(parts: &Arc<Parts>, account: &Account, claims: Vec<Cla
 }
 
 /// Whether anything is asked about a message. One that needs no judge costs no statement.
-fn is_judged(_account: &Account, _request: &NewMessage) -> bool {
-    false
+fn is_judged(_account: &Account, claim: &Claim) -> bool {
+    claim.noted
 }
 
 /// Parts messages that go from those that do not, with what becomes of these.
@@ -51,7 +51,7 @@ fn part(account: &Account, claims: Vec<Claim>, known: &HashMap<String, Known>) -
     for mut claim in claims {
         let nothing = Known::default();
         let known = known.get(&claim.request.to.peer()).unwrap_or(&nothing);
-        let verdict = match is_judged(account, &claim.request) {
+        let verdict = match is_judged(account, &claim) {
             true => judge::judge(&Case { request: &claim.request, known, now }),
             false => Verdict::Go,
         };

@@ -44,7 +44,7 @@ const IN_HAND: usize = 256;
 
 /// Messages whose slots lie so close may go in one request.
 const TOGETHER: Duration = Duration::from_millis(20);
-/// How often people are forgotten whose allowance is whole again.
+/// How often people are forgotten whose allowance is whole again, or of whom nothing more is known.
 const FORGET: Duration = Duration::from_secs(60);
 
 /// What the engine is set to.
@@ -145,6 +145,7 @@ impl Engine {
         helpers.spawn(run_timers(store.clone(), writer.clone(), config.in_doubt_wait));
         helpers.spawn(look_for_senders(store.clone(), wake.clone()));
         helpers.spawn(forget_contact_paces(store.clone()));
+        helpers.spawn(forget_known_failures(store.clone()));
         helpers.spawn(leases.clone().renew(writer.clone(), config.lease));
         let mut dispatcher = Dispatcher {
             parts: Arc::new(Parts { store, writer, senders, config, wake, leases, gate: Gate::default() }),
@@ -452,6 +453,15 @@ async fn forget_contact_paces(store: Store) {
         tokio::time::sleep(FORGET).await;
         if let Err(error) = store.forget_contact_paces(now_ms()).await {
             tracing::warn!(%error, "the allowances of people could not be forgotten");
+        }
+    }
+}
+
+async fn forget_known_failures(store: Store) {
+    loop {
+        tokio::time::sleep(FORGET).await;
+        if let Err(error) = store.forget_known_failures(now_ms()).await {
+            tracing::warn!(%error, "what was known of people and has expired could not be forgotten");
         }
     }
 }

@@ -21,6 +21,7 @@ mod download;
 pub mod events;
 mod follow;
 pub mod messaging;
+pub mod opt_outs;
 mod sender;
 pub mod server;
 pub mod status;

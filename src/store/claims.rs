@@ -31,7 +31,16 @@ pub struct Claim {
     pub expire_at_ms: Millis,
     /// How long its slot is ahead: it must not be handed over before.
     pub wait: Duration,
+    /// Something is noted about the person that may stand against it.
+    pub noted: bool,
 }
+
+/// Two probes of keys for each message that is claimed, in the claim's own statement: what another replica noted a moment
+/// ago counts.
+const NOTED: &str = "CASE \
+     WHEN EXISTS (SELECT 1 FROM opt_outs o WHERE o.sender = messages.sender AND o.peer = messages.peer) THEN 1 \
+     WHEN EXISTS (SELECT 1 FROM known_failures k WHERE k.sender = messages.sender AND k.peer = messages.peer) THEN 1 \
+     ELSE 0 END";
 
 /// What a claim brought.
 #[derive(Debug, Clone, Default)]
@@ -127,7 +136,7 @@ async fn take(
            AND NOT EXISTS (SELECT 1 FROM messages e WHERE e.sender = m.sender AND e.holds IS NOT NULL \
              AND e.holds = m.peer AND e.seq < m.seq) {allowed} \
            ORDER BY m.lane, m.seq LIMIT $6 {skip_locked}) \
-         RETURNING seq, id, attempt, retries, request, expire_at_ms"
+         RETURNING seq, id, attempt, retries, request, expire_at_ms, {NOTED} AS noted"
     );
     let values: [Value; 6] = [
         (MessageStatus::Sending as i16).into(),
@@ -152,6 +161,7 @@ async fn take(
                 .map_err(|e| StoreError::Fault(format!("message {message_id} cannot be read: {e}")))?,
             expire_at_ms: row.try_get("", "expire_at_ms")?,
             wait: Duration::ZERO,
+            noted: row.try_get::<i32>("", "noted")? != 0,
         });
     }
     if let Some(after) = wanted.look_up_ms {

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use sea_orm::sea_query::Value;
-use sea_orm::{ConnectionTrait, DbBackend};
+use sea_orm::{ConnectionTrait, DbBackend, QueryResult};
+use serde::de::DeserializeOwned;
 
 use super::{Store, StoreError, rows};
 use crate::domain::SenderId;
@@ -22,9 +23,17 @@ impl Store {
             DbBackend::Postgres => "jsonb_array_elements_text($2::jsonb)",
             _ => "json_each($2)",
         };
+        let together = match backend {
+            DbBackend::Postgres => "string_agg",
+            _ => "group_concat",
+        };
+        let documents = |table: &str| {
+            format!("(SELECT {together}(document, ',') FROM {table} t WHERE t.sender = $1 AND t.peer = p.value)")
+        };
+        let (opt_outs, failures) = (documents("opt_outs"), documents("known_failures"));
         let text = format!(
-            "SELECT p.value AS peer, w.heard_at_ms, w.expire_at_ms, w.refused_at_ms FROM {list} AS p(value) \
-             LEFT JOIN windows w ON w.sender = $1 AND w.peer = p.value"
+            "SELECT p.value AS peer, w.heard_at_ms, w.expire_at_ms, w.refused_at_ms, {opt_outs} AS opt_outs, \
+             {failures} AS failures FROM {list} AS p(value) LEFT JOIN windows w ON w.sender = $1 AND w.peer = p.value"
         );
         // SQLite names the columns of its function itself.
         let text = if backend == DbBackend::Postgres { text } else { text.replace("p(value)", "p") };
@@ -38,8 +47,16 @@ impl Store {
                 expire_at_ms: row.try_get("", "expire_at_ms")?,
                 refused_at_ms: row.try_get("", "refused_at_ms")?,
             };
-            known.insert(row.try_get("", "peer")?, Known { window });
+            let (opt_outs, failures) = (all(&row, "opt_outs")?, all(&row, "failures")?);
+            known.insert(row.try_get("", "peer")?, Known { window, opt_outs, failures });
         }
         Ok(known)
     }
+}
+
+/// The documents of a column that holds them one after the other, with commas between.
+fn all<T: DeserializeOwned>(row: &QueryResult, column: &str) -> Result<Vec<T>, StoreError> {
+    let Some(documents) = row.try_get::<Option<String>>("", column)? else { return Ok(Vec::new()) };
+    serde_json::from_str(&format!("[{documents}]"))
+        .map_err(|e| StoreError::Fault(format!("{column} of a person cannot be read: {e}")))
 }

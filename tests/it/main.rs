@@ -11,12 +11,15 @@ mod dialog360;
 mod digivox;
 mod events;
 mod gateway;
+mod in_doubt;
 mod infobip;
+mod known_failures;
 mod main_job;
 mod media;
 mod meta;
 mod numbers;
 mod once;
+mod opt_outs;
 mod order;
 mod pace;
 #[allow(dead_code, reason = "the contract suite uses the rest")]
