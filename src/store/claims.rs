@@ -36,10 +36,13 @@ pub struct Claim {
 }
 
 /// Two probes of keys for each message that is claimed, in the claim's own statement: what another replica noted a moment
-/// ago counts.
+/// ago counts. SQLite forgets behind RETURNING what type a column has, and then walks through the whole key; the casts tell
+/// it again.
 const NOTED: &str = "CASE \
-     WHEN EXISTS (SELECT 1 FROM opt_outs o WHERE o.sender = messages.sender AND o.peer = messages.peer) THEN 1 \
-     WHEN EXISTS (SELECT 1 FROM known_failures k WHERE k.sender = messages.sender AND k.peer = messages.peer) THEN 1 \
+     WHEN EXISTS (SELECT 1 FROM opt_outs o WHERE o.sender = CAST(messages.sender AS text) \
+       AND o.peer = CAST(messages.peer AS text)) THEN 1 \
+     WHEN EXISTS (SELECT 1 FROM known_failures k WHERE k.sender = CAST(messages.sender AS text) \
+       AND k.peer = CAST(messages.peer AS text)) THEN 1 \
      ELSE 0 END";
 
 /// What a claim brought.
@@ -246,5 +249,23 @@ impl Store {
             .exec(&self.inner.write)
             .await?;
         Ok(result.rows_affected)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn sqlite_looks_for_notes_by_the_key() {
+        let store = Store::open("sqlite::memory:").await.unwrap();
+        let text = format!("EXPLAIN QUERY PLAN UPDATE messages SET claim = 1 WHERE seq = 1 RETURNING {NOTED} AS noted");
+        let rows = store.read().query_all_raw(Statement::from_string(DbBackend::Sqlite, text)).await.unwrap();
+        let plan: Vec<String> = rows.iter().map(|row| row.try_get("", "detail").unwrap()).collect();
+        for key in ["opt_outs", "known_failures"] {
+            let by_key = plan.iter().any(|step| step.starts_with("SEARCH") && step.contains(key));
+            assert!(by_key, "{key}: {plan:?}");
+        }
+        assert!(!plan.iter().any(|step| step.starts_with("SCAN")), "{plan:?}");
     }
 }

@@ -87,15 +87,11 @@ pub(super) async fn hear(transaction: &DatabaseTransaction, said: &[Said<'_>]) -
             }
         }
     }
-    for event in &events {
-        if let Payload::ContactChanged(changed) = &event.payload {
-            metrics::counter!("recado_contact_changes_total", "source" => changed.source.as_str()).increment(1);
-        }
-    }
     Ok(events)
 }
 
 fn event(changed: ContactChanged, occur_at_ms: Option<Millis>, receive_at_ms: Millis) -> NewEvent {
+    metrics::counter!("recado_contact_changes_total", "source" => changed.source.as_str()).increment(1);
     NewEvent {
         sender: changed.opt_out.sender.clone(),
         payload: Payload::ContactChanged(changed),
