@@ -89,6 +89,8 @@ pub struct IncomingReport {
     pub frequently_forwarded: bool,
     /// What it says about being written to: by the provider's own word for it, or by one of the sender's words.
     pub wish: Option<Wish>,
+    /// No webhook brought it: it was read from the provider's list.
+    pub backfilled: bool,
 }
 
 impl IncomingReport {
@@ -107,6 +109,7 @@ impl IncomingReport {
             forwarded: false,
             frequently_forwarded: false,
             wish: None,
+            backfilled: false,
         }
     }
 }

@@ -458,7 +458,7 @@ impl Batch<'_> {
             .filter(|(seq, _)| self.changes.get(*seq).is_some());
         let by_ours = || {
             let seq = self.changes.seq_of(report.message_id?)?;
-            let attempt = self.changes.get(seq)?.progress.attempt;
+            let attempt = self.changes.get(seq)?.progress.attempt_of(report.provider_message_id.as_deref());
             self.is_of(seq, sender).then_some((seq, attempt))
         };
         by_provider.or_else(by_ours)

@@ -22,6 +22,7 @@ mod once;
 mod opt_outs;
 mod order;
 mod pace;
+mod pitfalls;
 #[allow(dead_code, reason = "the contract suite uses the rest")]
 mod provider;
 mod refusal;
