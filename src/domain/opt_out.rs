@@ -19,7 +19,7 @@ const WORD_MAX: usize = 64;
 /// What somebody does not want. The numbers are the contract's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-#[repr(i16)]
+#[repr(u8)]
 pub enum OptOutCategory {
     /// Anything.
     #[default]
@@ -46,7 +46,7 @@ impl OptOutCategory {
 /// How the gateway learnt of it. The numbers are the contract's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-#[repr(i16)]
+#[repr(u8)]
 pub enum OptOutSource {
     /// By an rpc.
     Api = 1,
