@@ -14,7 +14,8 @@ use url::Url;
 
 use crate::access::Access;
 use crate::catalogue::Catalogues;
-use crate::config::{Config, Tls};
+use crate::config::{Config, KnownFailures, Tls};
+use crate::domain::known_failure::Lifetimes;
 use crate::domain::sender::{Limits, SenderState};
 use crate::domain::{PhoneNumber, Sender, SenderId, now_ms};
 use crate::engine::{self, Backoff, Engine};
@@ -97,6 +98,7 @@ impl App {
         // The tables of numbers take a moment to read; the first caller should not wait for it.
         let warming = tokio::task::spawn_blocking(|| drop("+5511987654321".parse::<PhoneNumber>()));
         let store = Store::open(config.database_url.expose_secret()).await?;
+        store.remember_failures(lifetimes(&config));
         if store.is_exclusive() {
             let count = store.end_predecessor(now_ms()).await?;
             tracing::debug!(count, "messages were in the hands of the process before this one");
@@ -225,7 +227,7 @@ impl App {
             posting.await;
             Ok("sandbox")
         });
-        parts.spawn(refresh(access, senders, Metrics::install(), stop_serving.clone()));
+        parts.spawn(refresh(store.clone(), access, senders, Metrics::install(), stop_serving.clone()));
         warming.await?;
         let database = if store.is_exclusive() { "SQLite" } else { "PostgreSQL" };
         tracing::info!(%grpc_addr, %http_addr, database, version = env!("CARGO_PKG_VERSION"), "serving");
@@ -354,6 +356,11 @@ fn engine_config(config: &Config) -> engine::Config {
     }
 }
 
+fn lifetimes(config: &Config) -> Lifetimes {
+    let KnownFailures { not_on_whatsapp, capped, unreachable } = config.known_failures;
+    Lifetimes { not_on_whatsapp, capped, unreachable }
+}
+
 fn media_config(config: &Config) -> media::Config {
     let media = &config.media;
     media::Config {
@@ -392,6 +399,7 @@ async fn make_sandbox_sender(store: &Store, senders: &Senders) -> anyhow::Result
         state: SenderState::Active,
         limits: Limits::default(),
         default_language_code: "en".into(),
+        opt_out_words: Default::default(),
         create_at_ms: now,
         update_at_ms: now,
     };
@@ -430,8 +438,9 @@ async fn serve_http(
     Ok("HTTP server")
 }
 
-/// Reads keys and senders again, which another replica may have changed, and keeps the metrics small.
+/// Reads keys, senders and whose people opted out again, which another replica may have changed, and keeps the metrics small.
 async fn refresh(
+    store: Store,
     access: Arc<Access>,
     senders: Arc<Senders>,
     metrics: Metrics,
@@ -448,6 +457,9 @@ async fn refresh(
         }
         if let Err(error) = senders.refresh().await {
             tracing::warn!(%error, "the senders could not be read again");
+        }
+        if let Err(error) = store.refresh_noted().await {
+            tracing::warn!(%error, "whose people opted out could not be read again");
         }
     }
 }

@@ -13,6 +13,8 @@ mod m20261122_000003_media;
 mod m20261122_000005_pace;
 mod m20261122_000006_look_ups;
 mod m20261122_000007_sender_health;
+mod m20261122_000008_windows;
+mod m20261122_000010_opt_outs;
 mod m20261122_000014_journal;
 
 /// All migrations, oldest first.
@@ -29,6 +31,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000005_pace::Migration),
             Box::new(m20261122_000006_look_ups::Migration),
             Box::new(m20261122_000007_sender_health::Migration),
+            Box::new(m20261122_000008_windows::Migration),
+            Box::new(m20261122_000010_opt_outs::Migration),
             Box::new(m20261122_000014_journal::Migration),
         ]
     }

@@ -8,6 +8,7 @@ use anyhow::{Context as _, anyhow, bail};
 use recado::proto::admin_service_client::AdminServiceClient;
 use recado::proto::event_service_client::EventServiceClient;
 use recado::proto::messaging_service_client::MessagingServiceClient;
+use recado::proto::opt_out_service_client::OptOutServiceClient;
 use recado::proto::template_service_client::TemplateServiceClient;
 use secrecy::{ExposeSecret as _, SecretString};
 use tonic::metadata::{Ascii, MetadataValue};
@@ -93,6 +94,11 @@ impl Server {
     /// For templates.
     pub async fn templates(&self) -> anyhow::Result<TemplateServiceClient<Link>> {
         Ok(TemplateServiceClient::new(self.connect().await?).max_decoding_message_size(LARGEST_ANSWER))
+    }
+
+    /// For people who do not want to be written to.
+    pub async fn opt_outs(&self) -> anyhow::Result<OptOutServiceClient<Link>> {
+        Ok(OptOutServiceClient::new(self.connect().await?).max_decoding_message_size(LARGEST_ANSWER))
     }
 
     /// For the event log.

@@ -2,7 +2,9 @@
 
 use recado::proto::event::Payload;
 use recado::proto::incoming_message::Content;
-use recado::proto::{Contact, Event, IncomingMessage, MessageStatusChanged, SenderChanged, TemplateChanged};
+use recado::proto::{
+    Contact, ContactChanged, Event, IncomingMessage, MessageStatusChanged, SenderChanged, TemplateChanged,
+};
 
 use super::output::{quoted, safe, short, time};
 
@@ -13,6 +15,7 @@ pub fn readable(event: &Event) -> String {
         Some(Payload::IncomingMessage(message)) => incoming(message),
         Some(Payload::TemplateChanged(template)) => template_changed(template),
         Some(Payload::SenderChanged(sender)) => sender_changed(sender),
+        Some(Payload::ContactChanged(contact)) => contact_changed(contact),
         None => "an event of a kind that this version does not know".to_owned(),
     };
     format!("{}  {}  {what}", time(event.record_time.as_ref()), event.sender)
@@ -82,6 +85,15 @@ fn sender_changed(event: &SenderChanged) -> String {
     let detail = if event.detail.is_empty() { String::new() } else { format!("  {}", safe(&event.detail)) };
     let code = if event.provider_code.is_empty() { String::new() } else { format!("  {}", safe(&event.provider_code)) };
     format!("SENDER {}{detail}{code}", short(event.kind().as_str_name(), "SENDER_CHANGE_KIND_"))
+}
+
+fn contact_changed(event: &ContactChanged) -> String {
+    let opt_out = event.opt_out.clone().unwrap_or_default();
+    let category = short(opt_out.category().as_str_name(), "OPT_OUT_CATEGORY_");
+    let source = short(event.source().as_str_name(), "OPT_OUT_SOURCE_");
+    let kind = short(event.kind().as_str_name(), "CONTACT_CHANGE_KIND_");
+    let message = if event.message_id.is_empty() { String::new() } else { format!("  {}", event.message_id) };
+    format!("{kind}  {}  {category}  by {source}{message}", safe(&opt_out.peer))
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod events;
 mod fake_provider;
 mod keys;
 mod migrate;
+mod opt_outs;
 mod output;
 mod send;
 mod senders;
@@ -51,7 +52,10 @@ enum Command {
     /// Lists the templates that a sender's provider has, or reads them from it.
     #[command(subcommand)]
     Templates(templates::Command),
-    /// Shows the event log: statuses, incoming messages, template and sender changes.
+    /// Lists people who do not want to be written to, adds and removes them.
+    #[command(subcommand)]
+    OptOuts(opt_outs::Command),
+    /// Shows the event log: statuses, incoming messages, changes of templates, senders and contacts.
     Events(events::Args),
     /// Fetches a file that a person sent from the gateway.
     Download(download::Args),
@@ -71,6 +75,7 @@ pub async fn main() -> ExitCode {
         Command::Keys(command) => keys::run(command).await,
         Command::Send(args) => send::run(args).await,
         Command::Templates(command) => templates::run(command).await,
+        Command::OptOuts(command) => opt_outs::run(command).await,
         Command::Events(args) => events::run(args).await,
         Command::Download(args) => download::run(args).await,
         Command::FakeProvider(args) => fake_provider::run(args).await,
@@ -118,6 +123,9 @@ mod tests {
             "recado send --to +5511999990000 --media boleto.pdf --kind document --caption hi --mime-type application/pdf",
             "recado templates list --sender acme --language pt_BR --json",
             "recado templates refresh",
+            "recado opt-outs list --sender acme --peer +5511999990000 --json",
+            "recado opt-outs add +5511999990000 --sender acme --category marketing --note asked",
+            "recado opt-outs remove +5511999990000",
             "recado events --after abc --json",
             "recado events --from-beginning --follow --sender acme",
             "recado events --subscription crm --follow --ack",

@@ -176,6 +176,8 @@ impl Reading<'_> {
             self.leaves.push(Leaf { path: path.to_owned(), secret });
         }
         let read = match (field.kind(), value) {
+            (Kind::String, toml::Value::Array(items)) if field.is_list() => texts(items),
+            (Kind::String, _) if field.is_list() => Err("must be a list of texts, such as [\"STOP\"]".to_owned()),
             _ if field.is_list() || field.is_map() => Err("cannot be set from a file".to_owned()),
             (Kind::String, toml::Value::String(text)) if secret => self.secret(text).map(Value::String),
             (Kind::String, toml::Value::String(text)) => Ok(Value::String(text.clone())),
@@ -206,6 +208,12 @@ impl Reading<'_> {
         let value = (self.variable)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
         value.ok_or_else(|| format!("is read from the environment's {name}, which is not set or empty"))
     }
+}
+
+fn texts(items: &[toml::Value]) -> Result<Value, String> {
+    let text = |item: &toml::Value| item.as_str().map(|text| Value::String(text.to_owned()));
+    let texts: Option<Vec<Value>> = items.iter().map(text).collect();
+    texts.map(Value::List).ok_or_else(|| "must hold texts in quotes and nothing else".to_owned())
 }
 
 /// `active`, `ACTIVE` or `SENDER_STATE_ACTIVE`.
@@ -308,6 +316,23 @@ mod tests {
         assert_eq!(config.webhook_signature(), recado::proto::WebhookSignature::Required);
         assert!(config.ignore_language_code);
         assert!(problems(&file.replace("required", "sometimes")).contains("OFF, IF_PRESENT, REQUIRED"));
+    }
+
+    #[test]
+    fn words_are_a_table_with_lists() {
+        let file = "[[sender]]\nsender = 'a'\n[sender.opt_out_words]\nstop = ['STOP', 'Sair']\nstart = ['VOLTAR']\n\
+                    category = 'marketing'\n[sender.sandbox]\n";
+        let senders = parse(file, &variable).unwrap();
+        let words = senders[0].message.transcode_to::<Sender>().unwrap().opt_out_words.unwrap();
+        assert_eq!(
+            (words.stop.as_slice(), words.start.as_slice()),
+            (&["STOP".into(), "Sair".into()][..], &["VOLTAR".into()][..])
+        );
+        assert_eq!(words.category(), recado::proto::OptOutCategory::Marketing);
+        assert!(
+            problems(&file.replace("['VOLTAR']", "'VOLTAR'")).contains("opt_out_words.start must be a list of texts")
+        );
+        assert!(problems(&file.replace("'Sair'", "7")).contains("opt_out_words.stop must hold texts"));
     }
 
     #[test]

@@ -158,6 +158,10 @@ fn field(message: &DynamicMessage, path: &str) -> (Option<Value>, String) {
         (Value::F64(number), ..) => (Some(Value::F64(number)), number.to_string()),
         (Value::I32(number), ..) => (Some(Value::I32(number)), number.to_string()),
         (Value::Bool(yes), ..) => (Some(Value::Bool(yes)), yes.to_string()),
+        (Value::List(items), ..) => {
+            let words: Vec<String> = items.iter().filter_map(Value::as_str).map(output::quoted).collect();
+            (Some(Value::List(items)), format!("[{}]", words.join(", ")))
+        }
         (other, ..) => {
             let shown = format!("{other:?}");
             (Some(other), shown)

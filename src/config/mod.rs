@@ -43,6 +43,8 @@ pub struct Config {
     pub public_url: Option<Url>,
     /// `[engine]`.
     pub engine: Engine,
+    /// `[known_failures]`.
+    pub known_failures: KnownFailures,
     /// `[events]`.
     pub events: Events,
     /// `[templates]`.
@@ -89,6 +91,21 @@ pub struct Engine {
     /// How long calls that run may go on when the process is stopped.
     #[serde(deserialize_with = "duration")]
     pub drain: Duration,
+}
+
+/// How long what providers said about people is remembered. Zero: not at all.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KnownFailures {
+    /// They are not on WhatsApp.
+    #[serde(deserialize_with = "duration")]
+    pub not_on_whatsapp: Duration,
+    /// They get no more marketing messages for now.
+    #[serde(deserialize_with = "duration")]
+    pub capped: Duration,
+    /// They cannot be reached, for one of several reasons.
+    #[serde(deserialize_with = "duration")]
+    pub unreachable: Duration,
 }
 
 /// How events reach subscribers.

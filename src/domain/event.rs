@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::opt_out::{OptOut, OptOutSource};
 use super::sender::SenderHealth;
 use super::template::{Quality, TemplateCategory, TemplateStatus};
 use super::{Contact, DeliveryError, EventId, IncomingContent, MediaId, MessageId, MessageStatus, Millis, SenderId};
@@ -39,6 +40,8 @@ pub enum Payload {
     TemplateChanged(TemplateChanged),
     /// A sender changed.
     SenderChanged(SenderChanged),
+    /// A person wants no more messages, or wants them again.
+    ContactChanged(ContactChanged),
 }
 
 /// A message got a status, or a report of one.
@@ -299,6 +302,31 @@ pub enum SenderChange {
     Blocked,
 }
 
+/// Something about a person changed, for one sender.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ContactChanged {
+    /// What.
+    pub kind: ContactChange,
+    /// The opt-out that is, or is no more.
+    pub opt_out: OptOut,
+    /// How we know of the change.
+    pub source: OptOutSource,
+    /// The incoming message that said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<MessageId>,
+}
+
+/// What about a person changed. The numbers are the contract's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[repr(i16)]
+pub enum ContactChange {
+    /// No more messages.
+    OptedOut = 1,
+    /// Again.
+    OptedIn = 2,
+}
+
 /// What kind of event; the numbers are the contract's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[repr(i16)]
@@ -311,6 +339,8 @@ pub enum EventType {
     TemplateChanged = 3,
     /// [`Payload::SenderChanged`]
     SenderChanged = 4,
+    /// [`Payload::ContactChanged`]
+    ContactChanged = 5,
 }
 
 impl Payload {
@@ -321,6 +351,7 @@ impl Payload {
             Payload::IncomingMessage(_) => EventType::IncomingMessage,
             Payload::TemplateChanged(_) => EventType::TemplateChanged,
             Payload::SenderChanged(_) => EventType::SenderChanged,
+            Payload::ContactChanged(_) => EventType::ContactChanged,
         }
     }
 
@@ -329,7 +360,8 @@ impl Payload {
         match self {
             Payload::StatusChanged(status) => Some(status.message_id),
             Payload::IncomingMessage(incoming) => Some(incoming.message_id),
-            Payload::TemplateChanged(_) | Payload::SenderChanged(_) => None,
+            // The message that said so has an event of its own.
+            Payload::TemplateChanged(_) | Payload::SenderChanged(_) | Payload::ContactChanged(_) => None,
         }
     }
 
@@ -338,6 +370,7 @@ impl Payload {
         let (own, contact) = match self {
             Payload::StatusChanged(status) => (&status.peer, status.contact.as_ref()),
             Payload::IncomingMessage(incoming) => (&incoming.peer, Some(&incoming.contact)),
+            Payload::ContactChanged(changed) => (&changed.opt_out.peer, Some(&changed.opt_out.contact)),
             Payload::TemplateChanged(_) | Payload::SenderChanged(_) => return false,
         };
         own == peer || contact.is_some_and(|contact| contact.peers().any(|one| one == peer))

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::status::{MessageStatus, Seen};
+use super::template::TemplateCategory;
 use super::{Content, MessageId, Millis, PhoneNumber, SenderId};
 
 /// How long a message may wait when the caller does not say: 24 hours.
@@ -36,6 +37,21 @@ pub enum InDoubtPolicy {
     AtMostOnce,
     /// Send again after a wait: the person may get it twice.
     AtLeastOnce,
+}
+
+/// Why a message is HELD. The numbers are the contract's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i16)]
+pub enum HoldReason {
+    /// The person has not written within the last 24 hours: until they do.
+    WindowClosed = 1,
+}
+
+impl HoldReason {
+    /// The reason of that number.
+    pub fn from_number(number: i16) -> Option<Self> {
+        [Self::WindowClosed].into_iter().find(|reason| *reason as i16 == number)
+    }
 }
 
 /// What a caller asked for, checked. Its JSON is what the store keeps and what a repeated idempotency key is compared by,
@@ -69,6 +85,15 @@ pub struct NewMessage {
     /// What to do when the answer is lost.
     #[serde(default)]
     pub in_doubt_policy: InDoubtPolicy,
+    /// Send a template that is no marketing to somebody who opted out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ignore_opt_out: bool,
+    /// Hand it over whatever became of earlier messages to this person.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ignore_known_failures: bool,
+    /// What the template was for when the message was accepted, where the gateway had a copy of it. Found, not asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template_category: Option<TemplateCategory>,
 }
 
 impl NewMessage {
@@ -107,6 +132,8 @@ impl NewMessage {
         note(self.labels != other.labels, "options.labels");
         note(self.priority != other.priority, "options.priority");
         note(self.in_doubt_policy != other.in_doubt_policy, "options.in_doubt_policy");
+        note(self.ignore_opt_out != other.ignore_opt_out, "options.ignore_opt_out");
+        note(self.ignore_known_failures != other.ignore_known_failures, "options.ignore_known_failures");
         if self.content != other.content {
             fields.extend(content_differences(&self.content, &other.content));
         }
@@ -276,6 +303,8 @@ pub struct Message {
     pub provider_message_id: Option<String>,
     /// Why it was not delivered; only with a failure.
     pub error: Option<DeliveryError>,
+    /// What it is held for.
+    pub hold: Option<HoldReason>,
 }
 
 /// One hand-over of a message to a provider.
@@ -353,6 +382,9 @@ mod tests {
             labels: BTreeMap::new(),
             priority: Priority::Normal,
             in_doubt_policy: InDoubtPolicy::AtMostOnce,
+            ignore_opt_out: false,
+            ignore_known_failures: false,
+            template_category: None,
         }
     }
 

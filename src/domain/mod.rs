@@ -6,14 +6,18 @@ pub mod content;
 pub mod cursor;
 pub mod event;
 pub mod ids;
+pub mod judge;
+pub mod known_failure;
 pub mod media;
 pub mod message;
+pub mod opt_out;
 pub mod pace;
 pub mod phone;
 pub mod progress;
 pub mod sender;
 pub mod status;
 pub mod template;
+pub mod window;
 
 pub use contact::Contact;
 pub use content::{Content, IncomingContent};

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::event::{ClientInfo, Pricing};
-use super::message::{AttemptOutcome, DeliveryError, ErrorReason, InDoubtPolicy};
+use super::message::{AttemptOutcome, DeliveryError, ErrorReason, HoldReason, InDoubtPolicy};
 use super::status::{self, Fold, MessageStatus, Seen};
 use super::{Contact, Millis, NewMessage};
 
@@ -49,6 +49,8 @@ pub struct Progress {
     pub error: Option<DeliveryError>,
     /// Whether reports wait for the end of the attempt under way.
     pub withheld: bool,
+    /// What it waits for, beside the end of its validity; nothing once that has come.
+    pub hold: Option<HoldReason>,
 }
 
 /// What goes into the event log about a message. The store adds what every event of the message carries.
@@ -121,6 +123,15 @@ pub enum Next {
     RetryIn(Duration, DeliveryError),
     /// Nobody knows; the policy decides later.
     InDoubt(DeliveryError),
+    /// It was not handed over: what is known says that it would not pass. The attempt is undone.
+    Spared(DeliveryError),
+    /// It waits for what the reason names.
+    Held {
+        /// What for.
+        reason: HoldReason,
+        /// The provider's no, when it was asked; without one the attempt is undone.
+        refused: Option<DeliveryError>,
+    },
 }
 
 impl Progress {
@@ -141,6 +152,7 @@ impl Progress {
             provider_message_id: None,
             error: None,
             withheld: false,
+            hold: None,
         }
     }
 
@@ -183,6 +195,10 @@ impl Progress {
         let attempt = |outcome, provider_message_id, error| {
             Some(EndedAttempt { number, start_at_ms, outcome, provider_message_id, error })
         };
+        if matches!(next, Next::Spared(_) | Next::Held { refused: None, .. }) {
+            // What was not tried is no attempt.
+            self.attempt -= 1;
+        }
         // A status that came before the answer (S4) has moved the message on: then the answer is only recorded.
         let settled = self.status != MessageStatus::Sending;
         if settled {
@@ -213,6 +229,41 @@ impl Progress {
                 let note = (!settled).then(|| self.fall_in_doubt(number, terms, now));
                 Step { note, ended }
             }
+            Next::Spared(error) => {
+                let note = (!settled).then(|| self.report(MessageStatus::Failed, self.attempt, Some(error), now));
+                Step { note, ended: None }
+            }
+            Next::Held { reason, refused } => {
+                let ended = refused.clone().and_then(|error| attempt(AttemptOutcome::Refused, None, Some(error)));
+                let note = (!settled).then(|| self.be_held(reason, refused, terms, now));
+                Step { note, ended }
+            }
+        }
+    }
+
+    /// Until its hold is released; it may be so again and again, so it folds into nothing.
+    fn be_held(&mut self, reason: HoldReason, error: Option<DeliveryError>, terms: &Terms, now: Millis) -> Note {
+        self.hold = Some(reason);
+        self.status = MessageStatus::Held;
+        self.status_at_ms = now;
+        self.seen = self.seen.with(MessageStatus::Held);
+        self.due_at_ms = Some(terms.expire_at_ms);
+        self.error.clone_from(&error);
+        let fold = Fold {
+            current: MessageStatus::Held,
+            changed: true,
+            late: false,
+            duplicate: false,
+            contradicts_final: false,
+        };
+        Note { status: Some(MessageStatus::Held), fold: Some(fold), attempt: self.attempt, error, ..Note::default() }
+    }
+
+    /// What it was held for has happened: it may be claimed again, in its old place.
+    pub fn unheld(&mut self, reason: HoldReason) {
+        if self.hold == Some(reason) && self.claim.is_none() {
+            self.hold = None;
+            self.ready = true;
         }
     }
 
@@ -255,6 +306,7 @@ impl Progress {
             self.status = fold.current;
             self.status_at_ms = now;
             self.ready = false;
+            self.hold = None;
             // The error belongs to the report; the message keeps it only while it stands as failed (S3).
             self.error = error.clone().filter(|_| fold.current.is_failure());
             if self.claim.is_none() {
@@ -409,6 +461,9 @@ mod tests {
             labels: BTreeMap::new(),
             priority: Priority::Normal,
             in_doubt_policy: policy,
+            ignore_opt_out: false,
+            ignore_known_failures: false,
+            template_category: None,
         };
         Terms { expire_at_ms: request.expire_at(0), request, accept_at_ms: 0 }
     }
@@ -516,6 +571,53 @@ mod tests {
         let sent = Next::Sent(Some("p".into()));
         assert!(progress.ended(7, 1, sent.clone(), &terms, 5).note.is_some());
         assert_eq!(progress.ended(7, 1, sent, &terms, 6), Step::default());
+    }
+
+    #[test]
+    fn what_is_judged_not_to_go_ends_without_an_attempt() {
+        let (terms, mut progress) = claimed(InDoubtPolicy::AtMostOnce);
+        let step = progress.ended(7, 1, Next::Spared(error()), &terms, 5);
+        assert_eq!((progress.status, progress.attempt, progress.claim), (MessageStatus::Failed, 0, None));
+        assert_eq!((progress.due_at_ms, progress.holds_conversation(), step.ended), (None, false, None));
+        assert_eq!(step.note.unwrap().error, Some(error()));
+    }
+
+    #[test]
+    fn a_held_message_holds_back_nobody_until_it_may_go_again() {
+        let (terms, mut progress) = claimed(InDoubtPolicy::AtMostOnce);
+        let held = Next::Held { reason: HoldReason::WindowClosed, refused: None };
+        let step = progress.ended(7, 1, held.clone(), &terms, 5);
+        let note = step.note.unwrap();
+        assert_eq!((note.status, note.fold.unwrap().changed), (Some(MessageStatus::Held), true));
+        assert_eq!((progress.status, progress.attempt, step.ended), (MessageStatus::Held, 0, None));
+        assert!(!progress.ready && !progress.holds_conversation());
+        assert_eq!(progress.clone().timer(&terms, 10_000, WAIT).note.unwrap().status, Some(MessageStatus::Expired));
+        assert!(progress.clone().cancel(6).is_some());
+        progress.unheld(HoldReason::WindowClosed);
+        assert!(progress.ready && progress.holds_conversation() && progress.hold.is_none());
+        claim(&mut progress, 8, 6);
+        let step = progress.ended(8, 1, held, &terms, 7);
+        assert!(step.note.unwrap().fold.unwrap().changed, "held once more");
+    }
+
+    #[test]
+    fn a_refusal_that_holds_a_message_is_an_attempt() {
+        let (terms, mut progress) = claimed(InDoubtPolicy::AtMostOnce);
+        let held = Next::Held { reason: HoldReason::WindowClosed, refused: Some(error()) };
+        let step = progress.ended(7, 1, held, &terms, 5);
+        assert_eq!(step.ended.unwrap().outcome, AttemptOutcome::Refused);
+        assert_eq!((progress.status, progress.attempt, progress.error), (MessageStatus::Held, 1, Some(error())));
+    }
+
+    #[test]
+    fn a_delivery_of_an_earlier_attempt_ends_the_hold() {
+        let (terms, mut progress) = claimed(InDoubtPolicy::AtLeastOnce);
+        progress.ended(7, 1, Next::InDoubt(error()), &terms, 5);
+        progress.ready = true;
+        claim(&mut progress, 8, 6);
+        progress.ended(8, 2, Next::Held { reason: HoldReason::WindowClosed, refused: None }, &terms, 7);
+        progress.reported(1, Note { status: Some(MessageStatus::Delivered), ..Note::default() }, 8);
+        assert_eq!((progress.status, progress.hold, progress.ready), (MessageStatus::Delivered, None, false));
     }
 
     #[test]

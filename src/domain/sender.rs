@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::opt_out::OptOutWords;
 use super::pace::Rate;
 use super::{Millis, SenderId};
 
@@ -22,6 +23,8 @@ pub struct Sender {
     pub limits: Limits,
     /// Language of templates that name none.
     pub default_language_code: String,
+    /// By what words people opt out.
+    pub opt_out_words: OptOutWords,
     /// When it was made.
     pub create_at_ms: Millis,
     /// When it was last changed.

@@ -182,13 +182,13 @@ fn kept_back(outcome: Result<Receipt, SendError>) -> Result<Receipt, SendError> 
     }
 }
 
-fn end(claim: &Claim, next: Next, exchange: Option<Arc<crate::domain::message::Exchange>>) -> EndedCall {
+pub(super) fn end(claim: &Claim, next: Next, exchange: Option<Arc<crate::domain::message::Exchange>>) -> EndedCall {
     EndedCall { seq: claim.seq, token: claim.token, attempt: claim.attempt, next, exchange }
 }
 
 /// Writes an outcome down, for as long as it takes: without it the message would fall in doubt. A claim that ran out
 /// meanwhile is no obstacle; a receipt is believed even then.
-async fn write_down(parts: &Parts, call: EndedCall) {
+pub(super) async fn write_down(parts: &Parts, call: EndedCall) {
     let (seq, token) = (call.seq, call.token);
     let mut wait = Duration::from_millis(100);
     while let Err(error) = parts.writer.ended(call.clone()).await {

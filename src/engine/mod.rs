@@ -20,6 +20,7 @@ use crate::store::{Claim, Claimed, Store, StoreError, Writer};
 mod breaker;
 mod call;
 mod gate;
+mod judge;
 mod leases;
 pub mod look_up;
 pub mod next;
@@ -43,7 +44,7 @@ const IN_HAND: usize = 256;
 
 /// Messages whose slots lie so close may go in one request.
 const TOGETHER: Duration = Duration::from_millis(20);
-/// How often people are forgotten whose allowance is whole again.
+/// How often people are forgotten whose allowance is whole again, or of whom nothing more is known.
 const FORGET: Duration = Duration::from_secs(60);
 
 /// What the engine is set to.
@@ -81,9 +82,20 @@ enum News {
     /// A sender has messages to hand over.
     Ready(SenderId),
     /// A claim came back; `asked` is how many it might have brought.
-    Claimed { sender: SenderId, asked: usize, claimed: Result<Claimed, StoreError> },
+    Claimed { sender: SenderId, asked: usize, claimed: Result<Judged, StoreError> },
     /// Calls ended and are written down.
     Ended { sender: SenderId, count: usize, said: Said },
+}
+
+/// What a claim brought, judged.
+#[derive(Debug, Default)]
+struct Judged {
+    /// Messages to hand over, in the order in which they are to go.
+    claims: Vec<Claim>,
+    /// How many were claimed, with those that are not handed over.
+    brought: usize,
+    /// How long until the sender's rate lets through more.
+    room_in: Option<Duration>,
 }
 
 /// What a call showed about the sender as a whole.
@@ -133,6 +145,7 @@ impl Engine {
         helpers.spawn(run_timers(store.clone(), writer.clone(), config.in_doubt_wait));
         helpers.spawn(look_for_senders(store.clone(), wake.clone()));
         helpers.spawn(forget_contact_paces(store.clone()));
+        helpers.spawn(forget_known_failures(store.clone()));
         helpers.spawn(leases.clone().renew(writer.clone(), config.lease));
         let mut dispatcher = Dispatcher {
             parts: Arc::new(Parts { store, writer, senders, config, wake, leases, gate: Gate::default() }),
@@ -305,6 +318,10 @@ impl Dispatcher {
             let token = rand::random();
             let lease = parts.config.lease;
             let claimed = parts.writer.claim(sender.clone(), room as u64, token, lease, rate, look_up).await;
+            let claimed = match claimed {
+                Ok(claimed) => judged(&parts, &account, claimed).await,
+                Err(error) => Err(error),
+            };
             if claimed.is_err() {
                 tokio::spawn(release(parts.clone(), token));
             }
@@ -312,11 +329,11 @@ impl Dispatcher {
         });
     }
 
-    fn claimed(&mut self, sender: SenderId, asked: usize, claimed: Result<Claimed, StoreError>) {
-        let Claimed { claims, room_in } = claimed.unwrap_or_else(|error| {
+    fn claimed(&mut self, sender: SenderId, asked: usize, claimed: Result<Judged, StoreError>) {
+        let Judged { claims, brought, room_in } = claimed.unwrap_or_else(|error| {
             // The look-around comes back to it.
             tracing::warn!(%sender, %error, "messages could not be claimed");
-            Claimed::default()
+            Judged::default()
         });
         let line = self.lines.entry(sender.clone()).or_default();
         line.claiming = false;
@@ -328,7 +345,7 @@ impl Dispatcher {
         if claims.is_empty() {
             line.breaker.nothing_to_probe();
         }
-        let again = line.more || claims.len() == asked || room_in.is_some();
+        let again = line.more || brought == asked || room_in.is_some();
         if !claims.is_empty() {
             match self.parts.senders.get(&sender) {
                 Some(account) => self.hand_over(&account, claims),
@@ -363,6 +380,12 @@ impl Dispatcher {
         self.lines.entry(sender.clone()).or_default().calls += 1;
         tokio::spawn(call::sender_is_gone(self.parts.clone(), sender, claims));
     }
+}
+
+async fn judged(parts: &Arc<Parts>, account: &Account, claimed: Claimed) -> Result<Judged, StoreError> {
+    let Claimed { claims, room_in } = claimed;
+    let brought = claims.len();
+    Ok(Judged { claims: judge::judge(parts, account, claims).await?, brought, room_in })
 }
 
 async fn wake_later(wake: Wake, sender: SenderId, at: Instant) {
@@ -430,6 +453,15 @@ async fn forget_contact_paces(store: Store) {
         tokio::time::sleep(FORGET).await;
         if let Err(error) = store.forget_contact_paces(now_ms()).await {
             tracing::warn!(%error, "the allowances of people could not be forgotten");
+        }
+    }
+}
+
+async fn forget_known_failures(store: Store) {
+    loop {
+        tokio::time::sleep(FORGET).await;
+        if let Err(error) = store.forget_known_failures(now_ms()).await {
+            tracing::warn!(%error, "what was known of people and has expired could not be forgotten");
         }
     }
 }

@@ -8,9 +8,11 @@ use crate::domain::content::{
     TemplateHeader,
 };
 use crate::domain::event::{
-    self, ClientInfo, Event, IncomingMessage, Pricing, Referral, SenderChange, StatusChanged, TemplateChanged,
+    self, ClientInfo, ContactChanged, Event, IncomingMessage, Pricing, Referral, SenderChange, StatusChanged,
+    TemplateChanged,
 };
 use crate::domain::message::{Attempt, AttemptOutcome, DEFAULT_VALIDITY_MS, InDoubtPolicy, Message, Priority};
+use crate::domain::opt_out::OptOut;
 use crate::domain::template::{Quality, TemplateCategory, TemplateStatus};
 use crate::domain::{Contact, Cursor, DeliveryError, MediaId, Millis, Payload};
 use crate::proto;
@@ -40,6 +42,7 @@ pub(super) fn event(event: &Event, epoch: i64) -> proto::Event {
             provider_code: changed.provider_code.clone(),
             ..Default::default()
         }),
+        Payload::ContactChanged(changed) => Answer::ContactChanged(contact_changed(changed)),
     };
     proto::Event {
         cursor: Cursor { epoch, position: event.position }.to_string(),
@@ -49,6 +52,28 @@ pub(super) fn event(event: &Event, epoch: i64) -> proto::Event {
         record_time: Some(timestamp(event.record_at_ms)),
         sender: event.sender.to_string(),
         payload: Some(payload),
+    }
+}
+
+fn contact_changed(changed: &ContactChanged) -> proto::ContactChanged {
+    proto::ContactChanged {
+        kind: changed.kind as i32,
+        opt_out: Some(opt_out(&changed.opt_out)),
+        source: changed.source as i32,
+        message_id: changed.message_id.map(|id| id.to_string()).unwrap_or_default(),
+    }
+}
+
+pub(super) fn opt_out(opt_out: &OptOut) -> proto::OptOut {
+    proto::OptOut {
+        sender: opt_out.sender.to_string(),
+        peer: opt_out.peer.clone(),
+        category: opt_out.category as i32,
+        note: opt_out.note.clone(),
+        source: opt_out.source as i32,
+        create_time: Some(timestamp(opt_out.create_at_ms)),
+        message_id: opt_out.message_id.map(|id| id.to_string()).unwrap_or_default(),
+        contact: Some(contact(&opt_out.contact)),
     }
 }
 
@@ -421,6 +446,8 @@ pub(super) fn message(message: &Message) -> proto::Message {
         labels: request.labels.clone().into_iter().collect(),
         priority: priority(request.priority) as i32,
         in_doubt_policy: in_doubt_policy(request.in_doubt_policy) as i32,
+        ignore_opt_out: request.ignore_opt_out,
+        ignore_known_failures: request.ignore_known_failures,
         ..Default::default()
     };
     let waits = message.status.is_waiting() && message.due_at_ms != Some(message.expire_at_ms);
@@ -433,6 +460,7 @@ pub(super) fn message(message: &Message) -> proto::Message {
         options: Some(options),
         status: i32::from(message.status as i16),
         error: message.error.as_ref().map(delivery_error),
+        hold_reason: message.hold.map_or(0, |reason| i32::from(reason as i16)),
         current_sender: request.sender.to_string(),
         provider_message_id: message.provider_message_id.clone().unwrap_or_default(),
         accept_time: Some(timestamp(message.accept_at_ms)),
@@ -494,6 +522,7 @@ pub(super) fn event_type(number: i32) -> Option<event::EventType> {
         Ok(proto::EventType::IncomingMessage) => Some(EventType::IncomingMessage),
         Ok(proto::EventType::TemplateChanged) => Some(EventType::TemplateChanged),
         Ok(proto::EventType::SenderChanged) => Some(EventType::SenderChanged),
+        Ok(proto::EventType::ContactChanged) => Some(EventType::ContactChanged),
         Ok(proto::EventType::Unspecified) | Err(_) => None,
     }
 }

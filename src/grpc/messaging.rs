@@ -93,6 +93,7 @@ impl Messaging {
             judgement.add_to(&mut violations);
             return Err(violations.into_error());
         }
+        parts.template_category = judgement.category;
         let Some(ReadSend { request, key, validate_only }) = parts.build() else {
             return Err(Error::Internal(anyhow::anyhow!("a send without violations could not be built")));
         };
@@ -106,6 +107,9 @@ impl Messaging {
         }
         if let (true, Some(key)) = (validate_only, &key) {
             self.check_key(caller, key, &request).await?;
+        }
+        if validate_only && self.0.store.has_opt_outs(&request.sender) {
+            self.check_opt_outs(caller, key.as_deref(), &request).await?;
         }
         self.ask_provider(caller, &request, key.as_deref(), asked_until).await?;
         let accept = if validate_only { None } else { Some(Accept::new(&caller.id, key, request, now)?) };
@@ -193,6 +197,14 @@ impl Messaging {
         match fields.is_empty() {
             true => Ok(()),
             false => Err(Error::KeyReused { key: key.to_owned(), message_id: first.id.to_string(), fields }),
+        }
+    }
+
+    /// Whether the person wants to be written to: what a send finds out when it is stored.
+    async fn check_opt_outs(&self, caller: &Caller, key: Option<&str>, request: &NewMessage) -> Result<(), Error> {
+        match self.0.store.opt_out_against(request).await? {
+            Some(opt_out) if !self.is_repeat(caller, key, request).await? => Err(opt_out.refusal()),
+            _ => Ok(()),
         }
     }
 

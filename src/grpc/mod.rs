@@ -22,6 +22,7 @@ pub mod events;
 mod follow;
 mod journal;
 pub mod messaging;
+pub mod opt_outs;
 mod sender;
 pub mod server;
 pub mod status;

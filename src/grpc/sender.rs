@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, ReflectMessage as _};
 
+use crate::domain::opt_out::OptOutWords;
 use crate::domain::pace::Rate;
 use crate::domain::sender::{Limits, SenderHealth, SenderState};
 use crate::domain::{Millis, PhoneNumber, Sender, SenderId};
@@ -14,6 +15,7 @@ use crate::provider::{AnySettings, Secrets};
 use crate::senders::Account;
 
 use super::answer;
+use super::opt_outs::opt_out_category;
 
 /// Messages in flight of one sender, at most.
 const IN_FLIGHT_MAX: i32 = 10_000;
@@ -44,6 +46,7 @@ pub(super) fn answer_sender(account: &Account, health: Option<SenderHealth>) -> 
         update_time: Some(answer::timestamp(sender.update_at_ms)),
         health: health.map_or(0, |health| health as i32),
         stored_secrets: account.settings.stored_secrets(),
+        opt_out_words: Some(&sender.opt_out_words).filter(|words| !words.is_empty()).map(answer_words),
         config: Some(account.settings.to_proto(Secrets::Hidden)),
         ..Default::default()
     }
@@ -60,6 +63,11 @@ fn limits_in_force(account: &Account) -> proto::SenderLimits {
         contact_burst: rate.contact_burst.map(|burst| burst as i32),
         in_flight: Some(limits.in_flight.unwrap_or(capabilities.in_flight) as i32),
     }
+}
+
+fn answer_words(words: &OptOutWords) -> proto::OptOutWords {
+    let OptOutWords { stop, start, category } = words.clone();
+    proto::OptOutWords { stop, start, category: category as i32 }
 }
 
 /// Fields of a sender that this version does not carry out.
@@ -83,6 +91,7 @@ pub(super) fn new_sender(proto: proto::Sender, now: Millis) -> Result<(Sender, A
     let id = violations.check("sender.sender", proto.sender.parse::<SenderId>());
     let state = state(proto.state, &mut violations);
     let limits = limits(proto.limits, &mut violations);
+    let opt_out_words = opt_out_words(proto.opt_out_words.clone(), &mut violations);
     plain_texts(&proto, &mut violations);
     let settings = match proto.config {
         Some(config) => Some(
@@ -107,6 +116,7 @@ pub(super) fn new_sender(proto: proto::Sender, now: Millis) -> Result<(Sender, A
         state,
         limits,
         default_language_code: proto.default_language_code,
+        opt_out_words,
         create_at_ms: now,
         update_at_ms: now,
     };
@@ -158,6 +168,14 @@ fn limits(limits: Option<proto::SenderLimits>, violations: &mut Violations) -> L
     Limits { rate, in_flight: given.in_flight.map(i32::unsigned_abs) }
 }
 
+fn opt_out_words(words: Option<proto::OptOutWords>, violations: &mut Violations) -> OptOutWords {
+    let Some(proto::OptOutWords { stop, start, category }) = words else { return OptOutWords::default() };
+    let category = opt_out_category(category, "sender.opt_out_words.category", violations);
+    let words = OptOutWords { stop, start, category };
+    words.check("sender.opt_out_words", violations);
+    words
+}
+
 fn plain_texts(sender: &proto::Sender, violations: &mut Violations) {
     if !sender.phone_number.is_empty() {
         violations.check("sender.phone_number", sender.phone_number.parse::<PhoneNumber>());
@@ -177,7 +195,8 @@ fn plain_texts(sender: &proto::Sender, violations: &mut Violations) {
 }
 
 /// The top-level fields that an update may name.
-const UPDATABLE: &[&str] = &["display_name", "phone_number", "state", "limits", "default_language_code"];
+const UPDATABLE: &[&str] =
+    &["display_name", "phone_number", "state", "limits", "default_language_code", "opt_out_words"];
 
 /// A sender with an update laid over it. An empty mask takes every field that has a value; a mask that names a field takes
 /// it as it is, also when it is empty. A secret that is not given stays, unless the mask names its own path.
@@ -212,6 +231,9 @@ pub(super) fn updated(
     }
     if named("limits", update.limits.is_some()) {
         sender.limits = limits(update.limits, &mut violations);
+    }
+    if named("opt_out_words", update.opt_out_words.is_some()) {
+        sender.opt_out_words = opt_out_words(update.opt_out_words, &mut violations);
     }
     if named("display_name", !update.display_name.is_empty()) {
         sender.display_name = update.display_name;

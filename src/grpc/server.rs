@@ -15,12 +15,14 @@ use super::admin::Admin;
 use super::auth::Authenticate;
 use super::events::Events;
 use super::messaging::Messaging;
+use super::opt_outs::OptOuts;
 use super::templates::Templates;
 use super::{MAX_REQUEST, Services, WireLayer};
 use crate::config::Tls;
 use crate::proto::admin_service_server::AdminServiceServer;
 use crate::proto::event_service_server::EventServiceServer;
 use crate::proto::messaging_service_server::MessagingServiceServer;
+use crate::proto::opt_out_service_server::OptOutServiceServer;
 use crate::proto::template_service_server::TemplateServiceServer;
 
 /// HTTP/2 pings find clients that are gone without a word.
@@ -50,6 +52,7 @@ impl Health {
             MessagingServiceServer::<Messaging>::NAME,
             EventServiceServer::<Events>::NAME,
             TemplateServiceServer::<Templates>::NAME,
+            OptOutServiceServer::<OptOuts>::NAME,
             AdminServiceServer::<Admin>::NAME,
         ];
         for name in names {
@@ -73,6 +76,7 @@ pub fn serve(
     let messaging = MessagingServiceServer::new(Messaging(services.clone()));
     let events = EventServiceServer::new(Events(services.clone()));
     let templates = TemplateServiceServer::new(Templates(services.clone()));
+    let opt_outs = OptOutServiceServer::new(OptOuts(services.clone()));
     let admin = AdminServiceServer::new(Admin(services));
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -93,6 +97,7 @@ pub fn serve(
         .add_service(InterceptedService::new(messaging.max_decoding_message_size(MAX_REQUEST), authenticate.clone()))
         .add_service(InterceptedService::new(events.max_decoding_message_size(MAX_REQUEST), authenticate.clone()))
         .add_service(InterceptedService::new(templates.max_decoding_message_size(MAX_REQUEST), authenticate.clone()))
+        .add_service(InterceptedService::new(opt_outs.max_decoding_message_size(MAX_REQUEST), authenticate.clone()))
         .add_service(InterceptedService::new(admin.max_decoding_message_size(MAX_REQUEST), authenticate));
     // The server's own option does nothing for connections that it is given; without this one an event waits up to 40 ms
     // for the acknowledgement of the one before.

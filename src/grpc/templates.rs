@@ -249,6 +249,7 @@ mod tests {
             state: SenderState::Active,
             limits: Limits::default(),
             default_language_code: String::new(),
+            opt_out_words: Default::default(),
             create_at_ms: 1,
             update_at_ms: 1,
         };

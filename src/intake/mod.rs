@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::{PhoneNumber, SenderId, now_ms};
-use crate::provider::{Report, Unreadable, Webhook};
+use crate::provider::{IncomingReport, Report, Unreadable, Webhook};
 use crate::senders::{Account, Senders};
 use crate::store::{Intake, Item, JournalEntry, Parsed, Store, StoreError, Writer};
 
@@ -115,7 +115,7 @@ fn sort(senders: &Senders, account: &Account, items: Vec<Result<Report, Unreadab
     let mut parsed = Parsed::default();
     for (index, item) in items.into_iter().enumerate() {
         let sorted = item.and_then(|report| match addressee(senders, account, &report) {
-            Some(sender) => Ok(Item { index, sender, report }),
+            Some(sender) => Ok(Item { index, report: wished(senders, &sender, report), sender }),
             None => {
                 Err(Unreadable { index, why: "it is about an account of the provider that no sender is of".into() })
             }
@@ -130,6 +130,17 @@ fn sort(senders: &Senders, account: &Account, items: Vec<Result<Report, Unreadab
         }
     }
     parsed
+}
+
+/// What a person wrote, with what it says by one of the sender's words.
+fn wished(senders: &Senders, sender: &SenderId, report: Report) -> Report {
+    match (report, senders.get(sender)) {
+        (Report::Incoming(report), Some(account)) => {
+            let wish = report.wish.or_else(|| account.sender.opt_out_words.wish(&report.content));
+            Report::Incoming(IncomingReport { wish, ..report })
+        }
+        (report, _) => report,
+    }
 }
 
 /// The sender that a report is about. Where a provider posts for several numbers to one address, each report names its own;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::domain::event::{ClientInfo, Pricing, Referral, SenderChange};
+use crate::domain::opt_out::Wish;
 use crate::domain::template::{Quality, TemplateCategory, TemplateStatus};
 use crate::domain::{Contact, DeliveryError, IncomingContent, MessageId, MessageStatus, Millis};
 
@@ -86,6 +87,8 @@ pub struct IncomingReport {
     pub forwarded: bool,
     /// It was forwarded many times before.
     pub frequently_forwarded: bool,
+    /// What it says about being written to: by the provider's own word for it, or by one of the sender's words.
+    pub wish: Option<Wish>,
     /// No webhook brought it: it was read from the provider's list.
     pub backfilled: bool,
 }
@@ -105,6 +108,7 @@ impl IncomingReport {
             referral: None,
             forwarded: false,
             frequently_forwarded: false,
+            wish: None,
             backfilled: false,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use sea_orm::{ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter};
+use sea_orm::{ActiveValue::NotSet, ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter};
 
 use super::entity::messages;
 use super::log::NewEvent;
@@ -139,6 +139,7 @@ impl Accept {
             retries: Set(0),
             provider_message_id: Set(None),
             error: Set(None),
+            hold_reason: NotSet,
         };
         let event = NewEvent {
             sender: request.sender,

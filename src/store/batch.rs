@@ -12,9 +12,14 @@ use super::changes::Changes;
 use super::claims::{self, Claimed, EndedCall, Wanted};
 use super::intake::{self, Incoming, Intake, KnownReports, Match, Parked, ProviderId};
 use super::journal::{self, NewJournalEntry, Told};
+use super::known_failures::Lessons;
 use super::log::{self, Appended, NewEvent};
 use super::look_ups::{self, LookUp, LookedUp};
+use super::noted::{Note, Noted};
+use super::opt_outs::{self, Said};
 use super::{Store, StoreError, health, notices, pace, rows};
+use crate::domain::known_failure::Lifetimes;
+use crate::domain::opt_out::{OptOut, Wish};
 use crate::domain::progress::{Next, Step};
 use crate::domain::sender::SenderHealth;
 use crate::domain::{MessageId, MessageStatus, Millis, SenderId};
@@ -65,7 +70,7 @@ pub(super) enum Op {
 /// What came of it.
 #[derive(Debug, Clone)]
 pub(super) enum Done {
-    Accepted(Result<Accepted, Reused>),
+    Accepted(Result<Accepted, NotAccepted>),
     Claimed(Claimed),
     LookUps(Vec<LookUp>),
     /// How many timers had run out.
@@ -73,6 +78,15 @@ pub(super) enum Done {
     /// Where the message stands; `Err`: it is too late to cancel it. `None`: there is no such message.
     Cancelled(Option<Result<MessageStatus, MessageStatus>>),
     Written,
+}
+
+/// Why a message was not accepted.
+#[derive(Debug, Clone)]
+pub(super) enum NotAccepted {
+    /// Its key was used for other content.
+    Reused(Reused),
+    /// The person does not want to be written to.
+    OptedOut(Box<OptOut>),
 }
 
 /// A key that was used for other content.
@@ -91,6 +105,8 @@ pub(super) struct Effects {
     pub journalled: bool,
     /// Messages that were accepted, repeats not counted (T12).
     pub accepted: u64,
+    /// Senders whose people there is something new noted about.
+    pub noted: Vec<(Note, SenderId)>,
 }
 
 /// Writes a batch; `done[i]` answers `ops[i]`. Nothing is committed yet, and on an error nothing will be.
@@ -98,10 +114,13 @@ pub(super) async fn write(
     transaction: &DatabaseTransaction,
     ops: &[Op],
     now: Millis,
+    memory: Memory<'_>,
 ) -> Result<(Vec<Done>, Effects), StoreError> {
     let mut batch = Batch {
         transaction,
         now,
+        memory,
+        lessons: Lessons::default(),
         changes: Changes::default(),
         known: KnownReports::default(),
         learnt: Vec::new(),
@@ -135,9 +154,19 @@ pub(super) async fn write(
     Ok((done.into_iter().map(|done| done.unwrap_or(Done::Written)).collect(), effects))
 }
 
+/// What a batch knows beforehand about people.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Memory<'m> {
+    pub noted: &'m Noted,
+    pub lifetimes: Lifetimes,
+}
+
 struct Batch<'t> {
     transaction: &'t DatabaseTransaction,
     now: Millis,
+    memory: Memory<'t>,
+    /// What the events teach about people.
+    lessons: Lessons,
     changes: Changes,
     known: KnownReports,
     /// Providers' ids of attempts whose answer brought none.
@@ -254,6 +283,9 @@ impl Batch<'_> {
         let event = self.changes.step(call.seq, now, call.exchange.as_ref(), |progress, terms| {
             progress.ended(call.token, call.attempt, call.next.clone(), terms, now)
         });
+        if matches!(call.next, Next::Failed(_)) {
+            self.learn(event.as_slice());
+        }
         self.events.extend(event);
         if !withheld.is_empty() && receipt {
             self.fold_withheld(call.seq, &withheld);
@@ -359,10 +391,25 @@ impl Batch<'_> {
                 _ => None,
             })
         });
-        self.events
-            .extend(intake::record_incoming(self.transaction, incoming.collect(), &mut self.told, self.now).await?);
+        let incoming = intake::record_incoming(self.transaction, incoming.collect(), &mut self.told, self.now).await?;
+        self.hear(incoming).await?;
         self.events.extend(notices::record(self.transaction, &intakes, &mut self.told, self.now).await?);
         intake::mark_parsed(self.transaction, &intakes, self.now).await
+    }
+
+    /// What people wrote, and what they said by it about being written to.
+    async fn hear(&mut self, incoming: Vec<(NewEvent, Option<Wish>)>) -> Result<(), StoreError> {
+        let mut said: Vec<Said<'_>> = incoming.iter().filter_map(|(event, wish)| Said::of(event, (*wish)?)).collect();
+        // In one order of people, so that two replicas do not wait for each other; of one person in the order as it came.
+        said.sort_by_key(|said| (said.sender, said.contact.peer()));
+        let changes = opt_outs::hear(self.transaction, &said).await?;
+        let out = said.iter().filter(|said| said.wish.out).map(|said| (Note::OptOut, said.sender.clone()));
+        self.effects.noted.extend(out);
+        let events: Vec<NewEvent> = incoming.into_iter().map(|(event, _)| event).collect();
+        self.learn(&events);
+        self.events.extend(events);
+        self.events.extend(changes);
+        Ok(())
     }
 
     /// Folds a report into its message. The first one that names both our id and the provider's, where the answer was lost
@@ -376,7 +423,14 @@ impl Batch<'_> {
         if let Some(journal_id) = journal_id.filter(|_| event.is_some()) {
             self.told.add(journal_id, 1);
         }
+        self.learn(event.as_slice());
         self.events.extend(event);
+    }
+
+    /// Keeps in mind what events say about people.
+    fn learn(&mut self, events: &[NewEvent]) {
+        let Memory { noted, lifetimes } = self.memory;
+        events.iter().for_each(|event| self.lessons.hear(event, &lifetimes, noted, self.now));
     }
 
     /// Whether a report must wait until the attempt that it speaks of has ended; notes that one does.
@@ -441,6 +495,7 @@ impl Batch<'_> {
     /// Takes places for all events of the batch, and writes them with the messages that are accepted.
     async fn accepts_and_events(&mut self, ops: &[Op], done: &mut [Option<Done>]) -> Result<(), StoreError> {
         let (new, repeats) = self.sort_accepts(ops, done).await?;
+        let (new, repeats) = self.part_opted_out(new, repeats, done).await?;
         let events = std::mem::take(&mut self.events);
         if new.is_empty() && events.is_empty() {
             return Ok(());
@@ -467,7 +522,34 @@ impl Batch<'_> {
         all.extend(events);
         rows::insert(self.transaction, messages).await?;
         self.effects.appended = log::append(self.transaction, places, all).await?;
-        Ok(())
+        let lessons = std::mem::take(&mut self.lessons);
+        self.effects.noted.extend(lessons.senders().into_iter().map(|sender| (Note::Failure, sender)));
+        lessons.write(self.transaction).await
+    }
+
+    /// Answers those that somebody's opt-out stands against. Where nobody opted out, nothing is asked.
+    #[allow(clippy::type_complexity, reason = "the two lists of sort_accepts")]
+    async fn part_opted_out(
+        &self,
+        new: Vec<(usize, Accept)>,
+        repeats: Vec<(usize, usize, Accept)>,
+        done: &mut [Option<Done>],
+    ) -> Result<(Vec<(usize, Accept)>, Vec<(usize, usize, Accept)>), StoreError> {
+        let asked = new.iter().filter(|(_, accept)| self.memory.noted.has(Note::OptOut, &accept.terms.request.sender));
+        let asked = asked.map(|(index, accept)| (*index, &accept.terms.request));
+        let refused = opt_outs::against(self.transaction, asked).await?;
+        if refused.is_empty() {
+            return Ok((new, repeats));
+        }
+        for (index, opt_out) in &refused {
+            done[*index] = Some(Done::Accepted(Err(NotAccepted::OptedOut(Box::new(opt_out.clone())))));
+        }
+        let (refused_repeats, repeats) = repeats.into_iter().partition(|(_, first, _)| refused.contains_key(first));
+        let refused_repeats: Vec<(usize, usize, Accept)> = refused_repeats;
+        for (index, first, _) in refused_repeats {
+            done[index] = done[first].clone();
+        }
+        Ok((new.into_iter().filter(|(index, _)| !refused.contains_key(index)).collect(), repeats))
     }
 
     /// Parts new messages from repeated keys: those of earlier transactions are answered here, those of this batch wait
@@ -504,7 +586,7 @@ impl Batch<'_> {
 fn repeated(used: KeyUsed) -> Done {
     Done::Accepted(match used {
         KeyUsed::Same(accepted) => Ok(accepted),
-        KeyUsed::Other { key, message_id, fields } => Err(Reused { key, message_id, fields }),
+        KeyUsed::Other { key, message_id, fields } => Err(NotAccepted::Reused(Reused { key, message_id, fields })),
     })
 }
 
@@ -519,10 +601,12 @@ impl Store {
     /// Writes a batch in a transaction of its own.
     pub(super) async fn write_batch(&self, ops: &[Op], now: Millis) -> Result<(Vec<Done>, Effects), StoreError> {
         let transaction = self.begin().await?;
-        let written = write(&transaction, ops, now).await;
+        let lifetimes = self.inner.lifetimes.get().copied().unwrap_or_default();
+        let written = write(&transaction, ops, now, Memory { noted: &self.inner.noted, lifetimes }).await;
         match written {
             Ok(written) => {
                 transaction.commit().await?;
+                self.inner.noted.add(written.1.noted.iter().cloned());
                 Ok(written)
             }
             Err(error) => {

@@ -14,7 +14,7 @@ use super::entity::{attempts, messages};
 use super::log::NewEvent;
 use super::{StoreError, rows};
 use crate::domain::event::StatusChanged;
-use crate::domain::message::{DeliveryError, Exchange};
+use crate::domain::message::{DeliveryError, Exchange, HoldReason};
 use crate::domain::progress::{EndedAttempt, Note, Progress, Step, Terms};
 use crate::domain::status::Seen;
 use crate::domain::{MessageId, MessageStatus, Millis, NewMessage, Payload};
@@ -164,6 +164,7 @@ const COLUMNS: &[(&str, &str)] = &[
     ("retries", "integer"),
     ("provider_message_id", "text"),
     ("error", "text"),
+    ("hold_reason", "smallint"),
 ];
 
 fn values(loaded: Loaded) -> Result<Vec<Value>, StoreError> {
@@ -184,6 +185,7 @@ fn values(loaded: Loaded) -> Result<Vec<Value>, StoreError> {
         progress.retries.into(),
         progress.provider_message_id.into(),
         error.into(),
+        progress.hold.map(|reason| reason as i16).into(),
     ])
 }
 
@@ -215,6 +217,7 @@ fn loaded(row: messages::Model) -> Result<Loaded, StoreError> {
             provider_message_id: row.provider_message_id,
             error,
             withheld: row.seen & WITHHELD != 0,
+            hold: row.hold_reason.and_then(HoldReason::from_number),
         },
         changed: false,
     })

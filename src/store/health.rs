@@ -58,10 +58,11 @@ fn changed(health: SenderHealth) -> SenderChanged {
     SenderChanged { health: Some(health), ..SenderChanged::ours(change, detail) }
 }
 
-/// A sender that is deleted leaves nothing.
+/// A sender that is deleted leaves nothing but what people asked for: who makes it again under the same id, such as at
+/// another provider, must not write to those who opted out.
 pub(super) async fn forget(transaction: &DatabaseTransaction, sender: &SenderId) -> Result<(), StoreError> {
     let backend = transaction.get_database_backend();
-    for table in ["sender_health", "paces", "contact_paces"] {
+    for table in ["sender_health", "paces", "contact_paces", "known_failures"] {
         let text = format!("DELETE FROM {table} WHERE sender = $1");
         transaction.execute_raw(rows::statement(backend, &text, [sender.as_str().into()])).await?;
     }

@@ -12,6 +12,7 @@ use super::journal::Told;
 use super::log::NewEvent;
 use super::{Store, StoreError, media, rows};
 use crate::domain::event::{IncomingMessage, ReplyTo};
+use crate::domain::opt_out::Wish;
 use crate::domain::progress::Note;
 use crate::domain::{IncomingContent, MediaId, MessageId, Millis, Payload, SenderId};
 use crate::provider::{IncomingReport, Product, Report, StatusReport};
@@ -326,13 +327,14 @@ impl<'a> Incoming<'a> {
     }
 }
 
-/// Records people's messages that are new, and their files as still to be fetched; gives the events. A unique key stops copies, never a cache (I1).
+/// Records people's messages that are new, and their files as still to be fetched; gives the events, each with what
+/// was said by it about being written to. A unique key stops copies, never a cache (I1).
 pub(super) async fn record_incoming(
     transaction: &DatabaseTransaction,
     incoming: Vec<Incoming<'_>>,
     told: &mut Told,
     now: Millis,
-) -> Result<Vec<NewEvent>, StoreError> {
+) -> Result<Vec<(NewEvent, Option<Wish>)>, StoreError> {
     let mut known = known_incoming(transaction, incoming.iter().map(|one| one.dedupe_key.clone()).collect()).await?;
     let quoted = quoted_messages(transaction, &incoming).await?;
     let (mut models, mut files, mut events) = (Vec::new(), Vec::new(), Vec::new());
@@ -379,14 +381,15 @@ pub(super) async fn record_incoming(
             frequently_forwarded: report.frequently_forwarded,
             backfilled: report.backfilled,
         };
-        events.push(NewEvent {
+        let event = NewEvent {
             sender: sender.clone(),
             payload: Payload::IncomingMessage(message),
             json: None,
             occur_at_ms: report.occur_at_ms,
             receive_at_ms: intake.receive_at_ms,
             report_key: None,
-        });
+        };
+        events.push((event, report.wish));
     }
     rows::insert(transaction, models).await?;
     rows::insert(transaction, files).await?;

@@ -5,7 +5,7 @@ use sea_orm::{ColumnTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, Quer
 
 use super::entity::{attempts, incoming_messages, messages};
 use super::{Store, StoreError, accept};
-use crate::domain::message::{Attempt, AttemptOutcome, Message};
+use crate::domain::message::{Attempt, AttemptOutcome, HoldReason, Message};
 use crate::domain::status::Seen;
 use crate::domain::{MessageId, MessageStatus, Millis, SenderId};
 
@@ -199,6 +199,7 @@ fn message(row: messages::Model) -> Result<Message, StoreError> {
         due_at_ms: row.due_at_ms,
         provider_message_id: row.provider_message_id,
         error: row.error.as_deref().map(serde_json::from_str).transpose().map_err(|e| unreadable(e.to_string()))?,
+        hold: row.hold_reason.and_then(HoldReason::from_number),
     })
 }
 

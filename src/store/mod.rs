@@ -4,7 +4,7 @@
 //! commit as one transaction. What operators do is rare and has transactions of its own.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use recado_migrations::{Migrator, MigratorTrait as _};
@@ -14,6 +14,7 @@ use sea_orm::{
     DbErr, EntityTrait, SqliteTransactionMode, TransactionOptions, TransactionTrait,
 };
 
+use crate::domain::known_failure::Lifetimes;
 use crate::error::Error;
 
 mod accept;
@@ -26,11 +27,15 @@ mod entity;
 mod health;
 mod intake;
 mod journal;
+mod known;
+mod known_failures;
 mod log;
 mod look_ups;
 mod media;
 mod messages;
+mod noted;
 mod notices;
+mod opt_outs;
 mod pace;
 mod rows;
 mod senders;
@@ -48,6 +53,7 @@ pub use log::Appended;
 pub use look_ups::{LookUp, LookedUp};
 pub use media::{MediaClaim, MediaOutcome};
 pub use messages::{Found, MessageFilter};
+pub use opt_outs::OptOutFilter;
 pub use senders::StoredSender;
 pub use subscriptions::{Hold, StoredSubscription};
 pub use templates::{CatalogueState, Saved};
@@ -81,6 +87,10 @@ struct Inner {
     read: DatabaseConnection,
     /// Which log this is.
     epoch: i64,
+    /// Whose people there is something noted about.
+    noted: noted::Noted,
+    /// How long what providers said about people is remembered.
+    lifetimes: OnceLock<Lifetimes>,
     /// Held while an SQLite file is open, so that no second gateway opens it.
     _lock: Option<std::fs::File>,
 }
@@ -213,7 +223,10 @@ impl Store {
             return Err(OpenError::UnknownKind(database_url.to_owned()));
         };
         let epoch = log_epoch(&write).await?;
-        Ok(Self { inner: Arc::new(Inner { write, read, epoch, _lock: lock }) })
+        let (noted, lifetimes) = Default::default();
+        let store = Self { inner: Arc::new(Inner { write, read, epoch, noted, lifetimes, _lock: lock }) };
+        store.refresh_noted().await.map_err(|error| DbErr::Custom(error.to_string()))?;
+        Ok(store)
     }
 
     /// Which log this database holds: drawn at random when it was made.

@@ -11,6 +11,7 @@ use super::log::{self, Appended, NewEvent};
 use super::{Store, StoreError, health, templates};
 use crate::domain::event::{SenderChange, SenderChanged};
 use crate::domain::message::{DeliveryError, ErrorReason};
+use crate::domain::opt_out::OptOutWords;
 use crate::domain::sender::{Limits, SenderState};
 use crate::domain::{MessageStatus, Millis, Payload, Sender, SenderId, now_ms};
 use crate::provider::NAMES;
@@ -29,6 +30,8 @@ pub struct StoredSender {
 
 fn row(stored: &StoredSender) -> Result<senders::ActiveModel, StoreError> {
     let sender = &stored.sender;
+    let words = Some(&sender.opt_out_words).filter(|words| !words.is_empty());
+    let words = words.map(serde_json::to_string).transpose().map_err(|e| StoreError::Fault(e.to_string()))?;
     Ok(senders::ActiveModel {
         id: Set(sender.id.to_string()),
         provider: Set(sender.provider.to_owned()),
@@ -40,12 +43,15 @@ fn row(stored: &StoredSender) -> Result<senders::ActiveModel, StoreError> {
         settings: Set(stored.sealed_settings.clone()),
         create_at_ms: Set(sender.create_at_ms),
         update_at_ms: Set(sender.update_at_ms),
+        opt_out_words: Set(words),
     })
 }
 
 fn stored(row: senders::Model) -> Result<StoredSender, StoreError> {
     let unreadable = |what: String| StoreError::Fault(format!("sender {} cannot be read: {what}", row.id));
     let limits: Limits = serde_json::from_str(&row.limits).map_err(|e| unreadable(e.to_string()))?;
+    let words = row.opt_out_words.as_deref().map(serde_json::from_str).transpose();
+    let words: Option<OptOutWords> = words.map_err(|e| unreadable(e.to_string()))?;
     let provider = NAMES.iter().find(|name| **name == row.provider);
     let provider = provider.ok_or_else(|| unreadable(format!("this version has no provider {}", row.provider)))?;
     Ok(StoredSender {
@@ -57,6 +63,7 @@ fn stored(row: senders::Model) -> Result<StoredSender, StoreError> {
             state: if row.paused { SenderState::Paused } else { SenderState::Active },
             limits,
             default_language_code: row.default_language_code,
+            opt_out_words: words.unwrap_or_default(),
             create_at_ms: row.create_at_ms,
             update_at_ms: row.update_at_ms,
         },

@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::accept::{Accept, Accepted};
-use super::batch::{Done, Effects, Op, Reused};
+use super::batch::{Done, Effects, NotAccepted, Op, Reused};
 use super::claims::{Claimed, EndedCall, Wanted};
 use super::intake::Intake;
 use super::journal::NewJournalEntry;
@@ -70,7 +70,7 @@ impl Writer {
     /// the message back.
     ///
     /// # Errors
-    /// [`Error::Overloaded`] before anything is queued, [`Error::KeyReused`], or the store's.
+    /// [`Error::Overloaded`] before anything is queued, [`Error::KeyReused`], OPTED_OUT, or the store's.
     pub async fn accept(&self, accept: Accept) -> Result<Accepted, Error> {
         let permit = self.accept_permits.clone().try_acquire_owned().map_err(|_| {
             metrics::counter!("recado_overloaded_total").increment(1);
@@ -78,9 +78,10 @@ impl Writer {
         })?;
         match self.submit(Op::Accept(Box::new(accept)), Some(permit)).await? {
             Done::Accepted(Ok(accepted)) => Ok(accepted),
-            Done::Accepted(Err(Reused { key, message_id, fields })) => {
+            Done::Accepted(Err(NotAccepted::Reused(Reused { key, message_id, fields }))) => {
                 Err(Error::KeyReused { key, message_id: message_id.to_string(), fields })
             }
+            Done::Accepted(Err(NotAccepted::OptedOut(opt_out))) => Err(opt_out.refusal()),
             other => Err(mismatch(other).into()),
         }
     }

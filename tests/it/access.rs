@@ -49,6 +49,7 @@ async fn revoke(gateway: &mut TestGateway, id: &str) -> Result<(), Status> {
 async fn every_rpc(gateway: &TestGateway, key: Option<&str>) -> Vec<(&'static str, ApiKeyScope, Result<(), Status>)> {
     let (mut messaging, mut events, mut admin) =
         (gateway.messaging.clone(), gateway.events.clone(), gateway.admin.clone());
+    let mut opt_outs = gateway.opt_outs.clone();
     let mut templates = proto::template_service_client::TemplateServiceClient::new(gateway.channel.clone());
     macro_rules! call {
         ($($client:ident.$method:ident($request:ident) $scope:ident,)+) => { vec![$({
@@ -79,6 +80,9 @@ async fn every_rpc(gateway: &TestGateway, key: Option<&str>) -> Vec<(&'static st
         templates.list_templates(ListTemplatesRequest) Read,
         templates.get_template(GetTemplateRequest) Read,
         templates.refresh_templates(RefreshTemplatesRequest) Read,
+        opt_outs.create_opt_out(CreateOptOutRequest) Send,
+        opt_outs.list_opt_outs(ListOptOutsRequest) Read,
+        opt_outs.delete_opt_out(DeleteOptOutRequest) Admin,
         admin.create_sender(CreateSenderRequest) Admin,
         admin.get_sender(GetSenderRequest) Admin,
         admin.list_senders(ListSendersRequest) Admin,
@@ -421,11 +425,11 @@ on_both_databases! {
     async fn health_tells_each_service_and_says_when_it_stops(engine) {
         let gateway = TestGateway::start_with(engine, guarded()).await?;
         let mut health = HealthClient::new(gateway.channel.clone());
-        let services =
-            ["", "recado.v1.MessagingService", "recado.v1.EventService", "recado.v1.TemplateService", "recado.v1.AdminService"];
+        let names = ["MessagingService", "EventService", "TemplateService", "OptOutService", "AdminService"];
+        let services = std::iter::once(String::new()).chain(names.map(|name| format!("recado.v1.{name}")));
         let mut watched = Vec::new();
         for service in services {
-            let request = HealthCheckRequest { service: service.into() };
+            let request = HealthCheckRequest { service: service.clone() };
             assert_eq!(health.check(request.clone()).await?.into_inner().status(), ServingStatus::Serving, "{service}");
             let mut watch = health.watch(request).await?.into_inner();
             assert_eq!(watch.message().await?.unwrap().status(), ServingStatus::Serving);
@@ -476,7 +480,7 @@ async fn reflection_of_both_versions_needs_no_key() -> Result<()> {
                 panic!("no list")
             };
             let names: Vec<_> = list.service.into_iter().map(|service| service.name).collect();
-            for name in ["MessagingService", "EventService", "TemplateService", "AdminService"] {
+            for name in ["MessagingService", "EventService", "TemplateService", "OptOutService", "AdminService"] {
                 assert!(names.contains(&format!("recado.v1.{name}")), "{names:?}");
             }
             assert!(names.contains(&"grpc.health.v1.Health".to_owned()), "{names:?}");

@@ -10,6 +10,7 @@ use recado::proto;
 use recado::proto::admin_service_client::AdminServiceClient;
 use recado::proto::event_service_client::EventServiceClient;
 use recado::proto::messaging_service_client::MessagingServiceClient;
+use recado::proto::opt_out_service_client::OptOutServiceClient;
 use recado::proto::stream_events_response::Item;
 use recado::proto::template_service_client::TemplateServiceClient;
 use tokio::sync::oneshot;
@@ -52,6 +53,7 @@ pub struct TestGateway {
     pub messaging: MessagingServiceClient<Channel>,
     pub events: EventServiceClient<Channel>,
     pub templates: TemplateServiceClient<Channel>,
+    pub opt_outs: OptOutServiceClient<Channel>,
     pub admin: AdminServiceClient<Channel>,
     pub channel: Channel,
     pub http: String,
@@ -84,6 +86,7 @@ impl TestGateway {
             messaging: MessagingServiceClient::new(channel.clone()),
             events: EventServiceClient::new(channel.clone()),
             templates: TemplateServiceClient::new(channel.clone()),
+            opt_outs: OptOutServiceClient::new(channel.clone()),
             admin: AdminServiceClient::new(channel.clone()),
             channel,
             grpc,

@@ -9,6 +9,7 @@ mod claims;
 mod intakes;
 mod look_ups;
 mod media;
+mod people;
 mod templates;
 
 use std::collections::BTreeMap;
@@ -89,6 +90,9 @@ fn new(to: &str, body: &str) -> NewMessage {
         labels: BTreeMap::new(),
         priority: Priority::Normal,
         in_doubt_policy: InDoubtPolicy::AtMostOnce,
+        ignore_opt_out: false,
+        ignore_known_failures: false,
+        template_category: None,
     }
 }
 

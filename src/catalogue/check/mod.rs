@@ -2,7 +2,7 @@
 
 use super::{Copies, in_language, languages};
 use crate::domain::content::{MediaKind, Template, TemplateHeader};
-use crate::domain::template::{CatalogueButton, CatalogueTemplate, HeaderFormat, TemplateStatus};
+use crate::domain::template::{CatalogueButton, CatalogueTemplate, HeaderFormat, TemplateCategory, TemplateStatus};
 use crate::error::{Error, Reason, Violations};
 
 /// What stands against a template that is to be sent.
@@ -14,6 +14,8 @@ pub struct Judgement {
     pub standing: Option<Error>,
     /// The language that was meant, where none was given and there is only one.
     pub language_code: Option<String>,
+    /// What the template is for, where the copies tell.
+    pub category: Option<TemplateCategory>,
     /// Nothing was compared: the sender's provider publishes no templates, or they were not read yet.
     pub unchecked: bool,
 }
@@ -59,6 +61,7 @@ pub fn judge(copies: &Copies, template: &Template) -> Judgement {
     header(entry, template.header.as_ref(), &mut judgement.violations);
     buttons(entry, template, &mut judgement.violations);
     judgement.standing = standing(entry);
+    judgement.category = entry.category;
     judgement
 }
 

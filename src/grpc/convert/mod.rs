@@ -4,6 +4,7 @@ use url::Url;
 
 use crate::domain::content::{Content, Template, TemplateButton, TemplateButtonKind, TemplateHeader};
 use crate::domain::message::NewMessage;
+use crate::domain::template::TemplateCategory;
 use crate::domain::{MessageId, Millis, PhoneNumber, SenderId};
 use crate::error::{Error, Reason, Violations};
 use crate::proto;
@@ -37,6 +38,8 @@ pub(super) struct SendParts {
     pub content: Option<Content>,
     to: Option<PhoneNumber>,
     pub reply_to_message_id: Option<MessageId>,
+    /// What a template is for, by the gateway's copy of it.
+    pub template_category: Option<TemplateCategory>,
     options: Options,
 }
 
@@ -55,6 +58,9 @@ impl SendParts {
             labels: options.labels,
             priority: options.priority,
             in_doubt_policy: options.in_doubt_policy,
+            ignore_opt_out: options.ignore_opt_out,
+            ignore_known_failures: options.ignore_known_failures,
+            template_category: self.template_category,
         };
         Some(ReadSend { request, key: options.key, validate_only: options.validate_only })
     }
@@ -87,7 +93,11 @@ pub(super) fn message(
         violations.add("reply_to_message_id", Reason::NotSupported, "a reaction cannot quote a message");
     }
     let options = read_options(request.options, now, violations)?;
-    Ok(SendParts { sender, content, to, reply_to_message_id, options })
+    if options.ignore_opt_out {
+        let description = "only templates may go to somebody who opted out";
+        violations.add("options.ignore_opt_out", Reason::NotSupported, description);
+    }
+    Ok(SendParts { sender, content, to, reply_to_message_id, template_category: None, options })
 }
 
 /// Reads a SendTemplateRequest.
@@ -121,7 +131,7 @@ pub(super) fn template(
         Content::Template(Template { template, language_code, parameters, header, buttons })
     });
     let options = read_options(request.options, now, violations)?;
-    Ok(SendParts { sender, content, to, reply_to_message_id: None, options })
+    Ok(SendParts { sender, content, to, reply_to_message_id: None, template_category: None, options })
 }
 
 fn language(code: String) -> Result<String, (Reason, String)> {

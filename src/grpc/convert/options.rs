@@ -27,6 +27,8 @@ pub(super) struct Options {
     pub priority: Priority,
     pub in_doubt_policy: InDoubtPolicy,
     pub validate_only: bool,
+    pub ignore_opt_out: bool,
+    pub ignore_known_failures: bool,
 }
 
 /// Reads the options of a send.
@@ -81,6 +83,8 @@ pub(super) fn read_options(
         priority,
         in_doubt_policy,
         validate_only: options.validate_only,
+        ignore_opt_out: options.ignore_opt_out,
+        ignore_known_failures: options.ignore_known_failures,
     })
 }
 

@@ -22,6 +22,8 @@ pub struct Model {
     pub settings: Vec<u8>,
     pub create_at_ms: i64,
     pub update_at_ms: i64,
+    #[sea_orm(column_type = "Text", nullable)]
+    pub opt_out_words: Option<String>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

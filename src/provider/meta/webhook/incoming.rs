@@ -7,7 +7,8 @@ use super::{Change, inside, people};
 use crate::domain::IncomingContent;
 use crate::domain::content::SystemNotice;
 use crate::domain::event::Referral;
-use crate::provider::lenient::{flag, object, text};
+use crate::domain::opt_out::{OptOutCategory, OptOutSource, Wish};
+use crate::provider::lenient::{flag, list, object, text};
 use crate::provider::whatsapp::{self, Files};
 use crate::provider::{IncomingReport, Product};
 
@@ -55,8 +56,20 @@ pub(super) fn preference(change: &Change, item: &Item, raw: &RawValue) -> Incomi
         account: change.account.clone(),
         provider_message_id,
         occur_at_ms: change.time(item),
+        wish: wish(&category, &value),
         ..IncomingReport::new(contact, content)
     }
+}
+
+/// What a person chose in WhatsApp's settings. Meta has one category so far [assumed].
+fn wish(category: &str, value: &str) -> Option<Wish> {
+    let out = match value.to_ascii_lowercase().as_str() {
+        "stop" => true,
+        "resume" => false,
+        _ => return None,
+    };
+    let is_marketing = category.eq_ignore_ascii_case("marketing_messages");
+    is_marketing.then_some(Wish { out, category: OptOutCategory::Marketing, source: OptOutSource::Provider })
 }
 
 fn unsupported(kind: &str, raw: &RawValue) -> IncomingContent {

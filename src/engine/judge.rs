@@ -1,0 +1,77 @@
+//! Between a claim and its calls: messages that must not go, or not as they are, never reach the provider.
+//!
+//! An attempt that did not take place is undone, so that attempts are what a provider was asked; the verdict is the message's.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use futures::future::join_all;
+
+use super::Parts;
+use super::call::{end, write_down};
+use crate::domain::judge::{self, Case, Known, Verdict};
+use crate::domain::now_ms;
+use crate::domain::progress::Next;
+use crate::senders::Account;
+use crate::store::{Claim, StoreError};
+
+/// Judges the messages of a claim together. Answers those that are to be handed over, in their order and with the content
+/// that goes; the others are written down beside.
+///
+/// # Errors
+/// When the store is away. Nothing was written then, and the claim can be undone.
+pub(super) async fn judge(parts: &Arc<Parts>, account: &Account, claims: Vec<Claim>) -> Result<Vec<Claim>, StoreError> {
+    let peers: BTreeSet<String> =
+        claims.iter().filter(|claim| is_judged(account, claim)).map(|claim| claim.request.to.peer()).collect();
+    if peers.is_empty() {
+        return Ok(claims);
+    }
+    let peers: Vec<String> = peers.into_iter().collect();
+    let known = parts.store.known(&account.sender.id, &peers).await?;
+    let (go, kept_back) = part(account, claims, &known);
+    if !kept_back.is_empty() {
+        let parts = parts.clone();
+        tokio::spawn(async move {
+            let written = kept_back.into_iter().map(|(claim, next)| write_down(&parts, end(&claim, next, None)));
+            join_all(written).await;
+        });
+    }
+    Ok(go)
+}
+
+/// Whether anything is asked about a message. One that needs no judge costs no statement.
+fn is_judged(_account: &Account, claim: &Claim) -> bool {
+    claim.noted
+}
+
+/// Parts messages that go from those that do not, with what becomes of these.
+fn part(account: &Account, claims: Vec<Claim>, known: &HashMap<String, Known>) -> (Vec<Claim>, Vec<(Claim, Next)>) {
+    let (mut go, mut kept_back) = (Vec::with_capacity(claims.len()), Vec::new());
+    let now = now_ms();
+    for mut claim in claims {
+        let nothing = Known::default();
+        let known = known.get(&claim.request.to.peer()).unwrap_or(&nothing);
+        let verdict = match is_judged(account, &claim) {
+            true => judge::judge(&Case { request: &claim.request, known, now }),
+            false => Verdict::Go,
+        };
+        match verdict {
+            Verdict::Go => go.push(claim),
+            Verdict::Instead(content) => {
+                claim.request.content = *content;
+                // A template quotes nothing.
+                claim.request.reply_to_message_id = None;
+                go.push(claim);
+            }
+            Verdict::End(error) => {
+                metrics::counter!("recado_kept_back_total", "reason" => error.reason.as_str()).increment(1);
+                kept_back.push((claim, Next::Spared(error)));
+            }
+            Verdict::Hold(reason) => {
+                metrics::counter!("recado_kept_back_total", "reason" => "HELD").increment(1);
+                kept_back.push((claim, Next::Held { reason, refused: None }));
+            }
+        }
+    }
+    (go, kept_back)
+}
