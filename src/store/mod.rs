@@ -32,6 +32,7 @@ mod media;
 mod messages;
 mod notices;
 mod pace;
+mod passing;
 mod rows;
 mod senders;
 mod subscriptions;
