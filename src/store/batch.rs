@@ -448,7 +448,8 @@ impl Batch<'_> {
             if turn != progress.turn {
                 return self.earlier.get(&(seq, turn)).map(|attempt| (seq, *attempt));
             }
-            (turn == 0 || progress.attempt > progress.passed_attempt).then_some((seq, progress.attempt))
+            let attempt = progress.attempt_of(report.provider_message_id.as_deref());
+            (turn == 0 || attempt > progress.passed_attempt).then_some((seq, attempt))
         };
         by_provider.or_else(by_ours)
     }

@@ -362,6 +362,7 @@ pub(super) async fn record_incoming(
             window_expire_at_ms: report.occur_at_ms.unwrap_or(intake.receive_at_ms) + WINDOW_MS,
             forwarded: report.forwarded,
             frequently_forwarded: report.frequently_forwarded,
+            backfilled: report.backfilled,
         };
         events.push(NewEvent {
             sender: sender.clone(),

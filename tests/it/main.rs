@@ -20,6 +20,7 @@ mod numbers;
 mod once;
 mod order;
 mod pace;
+mod pitfalls;
 #[allow(dead_code, reason = "the contract suite uses the rest")]
 mod provider;
 mod refusal;
