@@ -152,7 +152,8 @@ impl Messaging {
     }
 
     /// Asks the provider, where only it knows whether the message can be handed over. One that goes out later, or that others
-    /// would take over, is judged then; and one that was accepted before is answered as before, whatever has become of the conversation.
+    /// would take over, is judged then; and one that was accepted before is answered as before, whatever has become of the
+    /// conversation.
     async fn ask_provider(
         &self,
         caller: &Caller,

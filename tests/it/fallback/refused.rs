@@ -177,7 +177,8 @@ on_both_databases! {
         ] {
             let sent = stage.gateway.send(with(text("acme", &number(1), "x"), then(&given))).await;
             let status = sent.unwrap_err().downcast::<tonic::Status>()?;
-            assert_eq!((status.code(), fields(&status)), (Code::InvalidArgument, wrong.iter().map(ToString::to_string).collect()));
+            let wrong = wrong.iter().map(ToString::to_string).collect();
+            assert_eq!((status.code(), fields(&status)), (Code::InvalidArgument, wrong));
         }
         let unknown = stage.gateway.messaging.send_message(with(text("acme", &number(1), "x"), then(&["nobody"]))).await;
         let (why, metadata) = reason(&unknown.unwrap_err());
