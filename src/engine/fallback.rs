@@ -50,6 +50,10 @@ async fn misfit(parts: &Parts, account: &Account, claim: &mut Claim) -> Result<O
     if claim.turn == 0 {
         return Ok(None);
     }
+    if claim.request.content.has_media_id() {
+        let why = "its file is named by an id that only the sender's own provider knows; give a url";
+        return Ok(Some(DeliveryError::ours(ErrorReason::NotSupported, why, false)));
+    }
     if let Some(error) = account.misfit(&claim.request) {
         return Ok(Some(error));
     }

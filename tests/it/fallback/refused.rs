@@ -121,6 +121,29 @@ on_both_databases! {
         Ok(())
     }
 
+    async fn a_file_that_only_the_first_sender_s_provider_has_goes_to_no_other(engine) {
+        let mut stage = Stage::set(engine, silent()).await?;
+        play(&stage.meta, faulty(refuse("131042")));
+        let media = proto::Media {
+            kind: proto::MediaKind::Image as i32,
+            source: Some(proto::media::Source::MediaId("1037543291543636".into())),
+            ..Default::default()
+        };
+        let request = proto::SendMessageRequest {
+            content: Some(proto::send_message_request::Content::Media(media)),
+            ..with(text("backup", &number(1), ""), then(&["sandbox"]))
+        };
+        let (id, mut stream) = stage.send_content(request).await?;
+        stream.until(&id, MessageStatus::Failed).await?;
+        let (_, attempts) = stage.message(&id).await?;
+        assert_eq!(lines(&attempts), [
+            ("backup", AttemptOutcome::Refused, "sandbox", DeliveryErrorReason::Billing),
+            ("sandbox", AttemptOutcome::Skipped, "", NONE),
+        ]);
+        stage.gateway.stop().await?;
+        Ok(())
+    }
+
     async fn a_template_is_compared_with_what_each_sender_has_approved_at_its_turn(engine) {
         let mut stage = Stage::set(engine, faulty(refuse("billing.error"))).await?;
         let request = |template: &str, n| proto::SendTemplateRequest {
