@@ -57,6 +57,15 @@ impl Caller {
         Self { id: id.into(), scopes: Scope::ALL.to_vec(), senders: Vec::new(), expire_at_ms: None, revoked: false }
     }
 
+    /// A caller that is limited to these senders.
+    #[cfg(test)]
+    pub(crate) fn of_senders(senders: &[&str]) -> Self {
+        Self {
+            senders: senders.iter().map(|id| SenderId::trusted((*id).to_owned())).collect(),
+            ..Self::everything("k")
+        }
+    }
+
     /// Whether the caller may do such things.
     ///
     /// # Errors

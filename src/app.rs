@@ -164,6 +164,7 @@ impl App {
             store.clone(),
             writer.clone(),
             senders.clone(),
+            catalogues.clone(),
             engine_config(&config),
             (engine_wake, engine_ear),
         );
@@ -424,7 +425,7 @@ async fn resume_sandbox(store: &Store, senders: &Senders, simulator: &sandbox::S
     let before = if store.is_exclusive() { now_ms() } else { now_ms() - SANDBOX_OTHERS_MS };
     for message in store.unfinished(&ids, before, SANDBOX_RESUMES).await? {
         let request = &message.request;
-        simulator.resume(&request.sender, message.id, message.attempt, &request.to.digits, message.status);
+        simulator.resume(&message.sender, message.id, message.attempt, &request.to.digits, message.status);
     }
     Ok(())
 }

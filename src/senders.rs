@@ -6,8 +6,10 @@ use std::sync::{Arc, RwLock};
 use bytes::Bytes;
 use url::Url;
 
+use crate::domain::message::{DeliveryError, ErrorReason};
 use crate::domain::pace::Rate;
-use crate::domain::{Sender, SenderId};
+use crate::domain::{Content, NewMessage, Sender, SenderId};
+use crate::error::{Reason, Violations};
 use crate::provider::{self, AnySettings, Context, HttpClient, Provider, sandbox};
 use crate::seal::{SealError, SealKey};
 use crate::store::{Store, StoreError, StoredSender};
@@ -26,6 +28,25 @@ pub struct Account {
 }
 
 impl Account {
+    /// Why it cannot carry what a message says, if it cannot: what a caller is told at the door about the sender that it asks
+    /// for. A template is not compared with what was approved.
+    pub fn misfit(&self, request: &NewMessage) -> Option<DeliveryError> {
+        let mut violations = Violations::default();
+        self.check(&request.content, request.reply_to_message_id.is_some(), &mut violations);
+        let what = violations.iter().map(|one| one.description.as_str()).collect::<Vec<_>>().join("; ");
+        (!what.is_empty()).then(|| DeliveryError::ours(ErrorReason::NotSupported, what, false))
+    }
+
+    /// Notes what of a message its provider cannot carry.
+    pub fn check(&self, content: &Content, quotes: bool, violations: &mut Violations) {
+        let capabilities = self.provider.capabilities();
+        capabilities.check(content, self.sender.provider, violations);
+        if quotes && !capabilities.reply {
+            let description = format!("provider {} carries no quotes", self.sender.provider);
+            violations.add("reply_to_message_id", Reason::NotSupported, description);
+        }
+    }
+
     /// How fast it sends: as it is set, and as its provider allows where nothing is.
     pub fn rate(&self) -> Rate {
         self.sender.limits.rate.or(self.provider.capabilities().rate)

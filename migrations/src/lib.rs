@@ -14,6 +14,7 @@ mod m20261122_000005_pace;
 mod m20261122_000006_look_ups;
 mod m20261122_000007_sender_health;
 mod m20261122_000008_windows;
+mod m20261122_000009_fallbacks;
 mod m20261122_000010_opt_outs;
 mod m20261122_000014_journal;
 
@@ -32,6 +33,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000006_look_ups::Migration),
             Box::new(m20261122_000007_sender_health::Migration),
             Box::new(m20261122_000008_windows::Migration),
+            Box::new(m20261122_000009_fallbacks::Migration),
             Box::new(m20261122_000010_opt_outs::Migration),
             Box::new(m20261122_000014_journal::Migration),
         ]

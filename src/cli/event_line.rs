@@ -27,6 +27,11 @@ fn status_changed(event: &MessageStatusChanged) -> String {
     if event.attempt > 1 {
         line.push_str(&format!("  attempt {}", event.attempt));
     }
+    for (word, sender) in [("by", &event.via_sender), ("goes on to", &event.next_sender)] {
+        if !sender.is_empty() {
+            line.push_str(&format!("  {word} {}", safe(sender)));
+        }
+    }
     let flags = [(event.late, "late"), (event.duplicate, "duplicate"), (event.contradicts_final, "contradicts final")];
     for (_, flag) in flags.iter().filter(|(set, _)| *set) {
         line.push_str(&format!("  [{flag}: still {}]", status(event.current_status().as_str_name())));

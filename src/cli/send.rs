@@ -52,6 +52,9 @@ pub struct Args {
     /// Idempotency key: the same key and content sends once
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
+    /// Sender to fall back on when the one before cannot deliver; repeat it for more, in their order
+    #[arg(long, value_name = "ID")]
+    fallback: Vec<String>,
     /// Make every check, send nothing
     #[arg(long)]
     validate_only: bool,
@@ -125,6 +128,7 @@ fn options(args: &Args) -> Option<SendOptions> {
     Some(SendOptions {
         idempotency_key: args.key.clone().unwrap_or_default(),
         validate_only: args.validate_only,
+        fallback_senders: args.fallback.clone(),
         ..SendOptions::default()
     })
 }
@@ -214,11 +218,13 @@ mod tests {
 
     #[test]
     fn flags_become_the_request() {
-        let voice = args("send --to +551 --media-url https://x/y.ogg --kind voice --key k");
+        let line = "send --to +551 --media-url https://x/y.ogg --kind voice --key k --fallback b --fallback c";
+        let voice = args(line);
         let recording = file(&voice, media::Source::Url("https://x/y.ogg".into()), "");
         let request = message(voice, Some(recording));
         assert_eq!((request.sender.as_str(), request.to.as_str()), ("sandbox", "+551"));
-        assert_eq!(request.options.unwrap().idempotency_key, "k");
+        let options = request.options.unwrap();
+        assert_eq!((options.idempotency_key.as_str(), options.fallback_senders), ("k", vec!["b".into(), "c".into()]));
         let Some(Content::Media(media)) = request.content else { panic!("no media") };
         assert_eq!((media.kind(), media.file_name.as_str()), (MediaKind::Voice, ""));
         let document = args("send --to 1 --media a.pdf --kind document --caption hi");

@@ -39,6 +39,17 @@ impl Content {
             Content::Template(_) => "template",
         }
     }
+
+    /// Whether it holds a file by the id that one provider gave it: no other sender has that file.
+    pub fn has_media_id(&self) -> bool {
+        let media = match self {
+            Content::Media(media) => Some(media),
+            Content::Interactive(Interactive { header: Some(InteractiveHeader::Media(media)), .. }) => Some(media),
+            Content::Template(Template { header: Some(TemplateHeader::Media(media)), .. }) => Some(media),
+            _ => None,
+        };
+        media.is_some_and(|media| matches!(media.source, MediaSource::MediaId(_)))
+    }
 }
 
 /// Plain text.

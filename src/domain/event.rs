@@ -94,6 +94,12 @@ pub struct StatusChanged {
     /// The provider's word, as it came; empty for what the gateway did itself.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub provider_status: String,
+    /// The sender that it happened at, when that is another than the one that was asked for, whose event it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via_sender: Option<SenderId>,
+    /// The sender that takes the message over with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_sender: Option<SenderId>,
 }
 
 /// What a message costs, in the provider's words.
@@ -380,7 +386,7 @@ impl Payload {
 /// Which events a reader wants: AND across the lists, OR within one; an empty list lets everything through.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct EventFilter {
-    /// Of these senders.
+    /// Of these senders; of messages, also what happened at them to one that another was asked to send.
     pub senders: Vec<SenderId>,
     /// Of these kinds.
     pub types: Vec<EventType>,
@@ -403,7 +409,11 @@ impl EventFilter {
             Payload::StatusChanged(status) => Some(&status.labels),
             _ => None,
         };
-        any(&self.senders, |sender| *sender == event.sender)
+        let via = match payload {
+            Payload::StatusChanged(status) => status.via_sender.as_ref(),
+            _ => None,
+        };
+        any(&self.senders, |sender| *sender == event.sender || Some(sender) == via)
             && any(&self.types, |kind| *kind == payload.event_type())
             && any(&self.peers, |peer| payload.is_about(peer))
             && any(&self.message_ids, |id| payload.message_id() == Some(*id))

@@ -94,9 +94,28 @@ pub struct NewMessage {
     /// What the template was for when the message was accepted, where the gateway had a copy of it. Found, not asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template_category: Option<TemplateCategory>,
+    /// Who sends when the sender before cannot deliver any more, in this order; all different, and none is `sender`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fallback_senders: Vec<SenderId>,
 }
 
 impl NewMessage {
+    /// The sender whose turn it is: 0 is the one that was asked for, then come its fallbacks.
+    pub fn sender_at(&self, turn: usize) -> Option<&SenderId> {
+        match turn.checked_sub(1) {
+            None => Some(&self.sender),
+            Some(index) => self.fallback_senders.get(index),
+        }
+    }
+
+    /// Which turn is a sender's, if it has one.
+    pub fn turn_of(&self, sender: &SenderId) -> Option<usize> {
+        if *sender == self.sender {
+            return Some(0);
+        }
+        self.fallback_senders.iter().position(|fallback| fallback == sender).map(|index| index + 1)
+    }
+
     /// When it may be handed over, for a message accepted at `accept_at_ms`.
     pub fn send_at(&self, accept_at_ms: Millis) -> Millis {
         self.send_at_ms.unwrap_or(accept_at_ms).max(accept_at_ms)
@@ -134,6 +153,7 @@ impl NewMessage {
         note(self.in_doubt_policy != other.in_doubt_policy, "options.in_doubt_policy");
         note(self.ignore_opt_out != other.ignore_opt_out, "options.ignore_opt_out");
         note(self.ignore_known_failures != other.ignore_known_failures, "options.ignore_known_failures");
+        note(self.fallback_senders != other.fallback_senders, "options.fallback_senders");
         if self.content != other.content {
             fields.extend(content_differences(&self.content, &other.content));
         }
@@ -281,6 +301,8 @@ pub struct Message {
     pub id: MessageId,
     /// Position of its ACCEPTED event: the order of acceptance.
     pub seq: i64,
+    /// Who has it now: the sender that was asked for, or one of its fallbacks.
+    pub sender: SenderId,
     /// What was asked for.
     pub request: NewMessage,
     /// The idempotency key that it was sent with.
@@ -326,6 +348,8 @@ pub struct Attempt {
     pub error: Option<DeliveryError>,
     /// What was said, redacted.
     pub exchange: Option<Exchange>,
+    /// Who took the message over after it, and why.
+    pub passed: Option<(SenderId, DeliveryError)>,
 }
 
 /// How an attempt ended.
@@ -340,12 +364,15 @@ pub enum AttemptOutcome {
     NotTaken = 3,
     /// Nobody knows.
     InDoubt = 4,
+    /// Nobody was called: this sender cannot send it.
+    Skipped = 5,
 }
 
 impl AttemptOutcome {
     /// The outcome of that number.
     pub fn from_number(number: i16) -> Option<Self> {
-        [Self::Taken, Self::Refused, Self::NotTaken, Self::InDoubt].into_iter().find(|o| *o as i16 == number)
+        let all = [Self::Taken, Self::Refused, Self::NotTaken, Self::InDoubt, Self::Skipped];
+        all.into_iter().find(|outcome| *outcome as i16 == number)
     }
 }
 
@@ -385,7 +412,18 @@ mod tests {
             ignore_opt_out: false,
             ignore_known_failures: false,
             template_category: None,
+            fallback_senders: Vec::new(),
         }
+    }
+
+    #[test]
+    fn senders_take_turns_in_the_order_given() {
+        let ids = ["acme", "b", "c"].map(|id| SenderId::trusted(id.into()));
+        let message = NewMessage { sender: ids[0].clone(), fallback_senders: ids[1..].to_vec(), ..message("x") };
+        for (turn, id) in ids.iter().enumerate() {
+            assert_eq!((message.sender_at(turn), message.turn_of(id)), (Some(id), Some(turn)));
+        }
+        assert_eq!((message.sender_at(3), message.turn_of(&SenderId::trusted("d".into()))), (None, None));
     }
 
     #[test]
@@ -395,6 +433,8 @@ mod tests {
         let mut second = message("two");
         second.labels.insert("campaign".into(), "x".into());
         assert_eq!(first.differences(&second), ["options.labels", "text.body"]);
+        let other = NewMessage { fallback_senders: vec![SenderId::trusted("b".into())], ..first.clone() };
+        assert_eq!(first.differences(&other), ["options.fallback_senders"]);
         second.content = Content::Location(Default::default());
         assert_eq!(first.differences(&second), ["options.labels", "text", "location"]);
     }

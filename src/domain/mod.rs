@@ -5,6 +5,7 @@ pub mod contact;
 pub mod content;
 pub mod cursor;
 pub mod event;
+pub mod fallback;
 pub mod ids;
 pub mod judge;
 pub mod known_failure;

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use super::event::{ClientInfo, Pricing};
 use super::message::{AttemptOutcome, DeliveryError, ErrorReason, HoldReason, InDoubtPolicy};
-use super::status::{self, Fold, MessageStatus, Seen};
+use super::status::{self, About, Fold, MessageStatus, Seen};
 use super::{Contact, Millis, NewMessage};
+
+mod passing;
 
 /// An in-doubt message waits for the provider's word at least this long, however short its validity: 1 hour.
 pub const IN_DOUBT_AT_LEAST_MS: Millis = 3_600_000;
@@ -51,6 +53,10 @@ pub struct Progress {
     pub withheld: bool,
     /// What it waits for, beside the end of its validity; nothing once that has come.
     pub hold: Option<HoldReason>,
+    /// Whose turn it is, of [`NewMessage::sender_at`].
+    pub turn: usize,
+    /// Attempts up to this one were made by the senders before.
+    pub passed_attempt: i32,
 }
 
 /// What goes into the event log about a message. The store adds what every event of the message carries.
@@ -80,6 +86,10 @@ pub struct Note {
     pub client_info: Option<ClientInfo>,
     /// What exact repeats of a report are known by.
     pub report_key: Option<i64>,
+    /// At which sender it happened, of [`NewMessage::sender_at`].
+    pub turn: usize,
+    /// The next sender takes the message over, since `attempt` ended in `error`.
+    pub passed: bool,
 }
 
 /// What is written of an attempt when it ends.
@@ -87,6 +97,8 @@ pub struct Note {
 pub struct EndedAttempt {
     /// Its number.
     pub number: i32,
+    /// Whose it was, of [`NewMessage::sender_at`].
+    pub turn: usize,
     /// When it was on disk, before the call.
     pub start_at_ms: Millis,
     /// How it ended.
@@ -153,6 +165,8 @@ impl Progress {
             error: None,
             withheld: false,
             hold: None,
+            turn: 0,
+            passed_attempt: 0,
         }
     }
 
@@ -166,7 +180,7 @@ impl Progress {
     /// attempt's: the last, unless that has another id; then the one before it, whose answer was lost (O8).
     pub fn attempt_of(&self, provider_id: Option<&str>) -> i32 {
         match (provider_id, &self.provider_message_id) {
-            (Some(given), Some(known)) if given != known && self.attempt > 1 => self.attempt - 1,
+            (Some(given), Some(known)) if given != known && self.attempt > self.passed_attempt + 1 => self.attempt - 1,
             _ => self.attempt,
         }
     }
@@ -192,9 +206,31 @@ impl Progress {
         }
         let start_at_ms = self.attempt_start_at_ms.take().unwrap_or(now);
         self.claim = None;
+        let turn = self.turn_of_attempt(number);
         let attempt = |outcome, provider_message_id, error| {
-            Some(EndedAttempt { number, start_at_ms, outcome, provider_message_id, error })
+            Some(EndedAttempt { number, turn, start_at_ms, outcome, provider_message_id, error })
         };
+        if number <= self.passed_attempt {
+            let (outcome, id, error) = next.told();
+            let ended = attempt(outcome, id.clone(), error);
+            self.go_on(terms);
+            return match outcome {
+                AttemptOutcome::Taken => Step { ended, ..self.taken(number, id, now) },
+                _ => Step { note: None, ended },
+            };
+        }
+        let passes = self.passes_with(&next, terms, now);
+        if let Some(error) = passes {
+            let (outcome, id, reason) = next.told();
+            let ended = attempt(outcome, id, reason);
+            return Step { note: Some(self.pass_on(number, error, terms, now)), ended };
+        }
+        if let (Next::Spared(error), true) = (&next, self.turn > 0 && self.status == MessageStatus::Sending) {
+            // The history says why none of the fallbacks sent it.
+            let ended = attempt(AttemptOutcome::Skipped, None, Some(error.clone()));
+            let note = self.conclude(MessageStatus::Failed, error.clone(), now);
+            return Step { note: Some(note), ended };
+        }
         if matches!(next, Next::Spared(_) | Next::Held { refused: None, .. }) {
             // What was not tried is no attempt.
             self.attempt -= 1;
@@ -230,7 +266,7 @@ impl Progress {
                 Step { note, ended }
             }
             Next::Spared(error) => {
-                let note = (!settled).then(|| self.report(MessageStatus::Failed, self.attempt, Some(error), now));
+                let note = (!settled).then(|| self.conclude(MessageStatus::Failed, error, now));
                 Step { note, ended: None }
             }
             Next::Held { reason, refused } => {
@@ -256,7 +292,8 @@ impl Progress {
             duplicate: false,
             contradicts_final: false,
         };
-        Note { status: Some(MessageStatus::Held), fold: Some(fold), attempt: self.attempt, error, ..Note::default() }
+        let (attempt, turn) = (self.attempt, self.turn);
+        Note { status: Some(MessageStatus::Held), fold: Some(fold), attempt, turn, error, ..Note::default() }
     }
 
     /// What it was held for has happened: it may be claimed again, in its old place.
@@ -268,7 +305,7 @@ impl Progress {
     }
 
     fn taken(&mut self, number: i32, id: Option<String>, now: Millis) -> Step {
-        if id.is_some() {
+        if id.is_some() && number > self.passed_attempt {
             self.provider_message_id.clone_from(&id);
         }
         let mut note = self.report(MessageStatus::Sent, number, None, now);
@@ -276,8 +313,16 @@ impl Progress {
         Step { note: Some(note), ended: None }
     }
 
-    /// A report of the provider about attempt `number`.
-    pub fn reported(&mut self, number: i32, mut note: Note, now: Millis) -> Step {
+    /// A report of the provider about attempt `number`; `note.turn` says of which sender's.
+    pub fn reported(&mut self, number: i32, mut note: Note, terms: &Terms, now: Millis) -> Step {
+        if let Some(error) = self.passes_with_report(number, &note, terms, now) {
+            let passed = self.pass_on(number, error, terms, now);
+            let Note { status, fold, error, .. } = passed;
+            return Step {
+                note: Some(Note { status, fold, error, attempt: number, passed: true, ..note }),
+                ended: None,
+            };
+        }
         let status = note.status;
         let fold = match status {
             Some(status) => self.report(status, number, note.error.clone(), now).fold,
@@ -290,7 +335,8 @@ impl Progress {
                 contradicts_final: false,
             }),
         };
-        if note.provider_message_id.is_some() && self.provider_message_id.is_none() {
+        let is_ours = number > self.passed_attempt && self.provider_message_id.is_none();
+        if note.provider_message_id.is_some() && is_ours {
             self.provider_message_id.clone_from(&note.provider_message_id);
         }
         note.fold = fold;
@@ -298,9 +344,25 @@ impl Progress {
         Step { note: Some(note), ended: None }
     }
 
-    /// Folds a status in, and stops all waiting when it moved the message.
+    /// What the provider says about attempt `number`.
     fn report(&mut self, status: MessageStatus, number: i32, error: Option<DeliveryError>, now: Millis) -> Note {
-        let fold = status::fold(self.status, self.seen, status, number < self.attempt);
+        let about = match number {
+            _ if number <= self.passed_attempt => About::EarlierSender,
+            _ if number < self.attempt => About::Earlier,
+            _ => About::Last,
+        };
+        let note = self.fold(status, about, error, now);
+        Note { attempt: number, turn: self.turn_of_attempt(number), ..note }
+    }
+
+    /// What the gateway itself found about the message.
+    fn conclude(&mut self, status: MessageStatus, error: DeliveryError, now: Millis) -> Note {
+        self.fold(status, About::Last, Some(error), now)
+    }
+
+    /// Folds a status in, and stops all waiting when it moved the message.
+    fn fold(&mut self, status: MessageStatus, about: About, error: Option<DeliveryError>, now: Millis) -> Note {
+        let fold = status::fold(self.status, self.seen, status, about);
         self.seen = self.seen.with(status);
         if fold.changed {
             self.status = fold.current;
@@ -313,7 +375,8 @@ impl Progress {
                 self.due_at_ms = None;
             }
         }
-        Note { status: Some(status), fold: Some(fold), attempt: number, error, ..Note::default() }
+        let (attempt, turn) = (self.attempt, self.turn);
+        Note { status: Some(status), fold: Some(fold), attempt, turn, error, ..Note::default() }
     }
 
     fn fall_in_doubt(&mut self, number: i32, terms: &Terms, now: Millis) -> Note {
@@ -344,7 +407,7 @@ impl Progress {
         }
         if now >= terms.expire_at_ms {
             let error = self.expiry();
-            let note = self.report(MessageStatus::Expired, self.attempt, Some(error), now);
+            let note = self.conclude(MessageStatus::Expired, error, now);
             return Step { note: Some(note), ended: None };
         }
         self.ready = true;
@@ -362,11 +425,16 @@ impl Progress {
         };
         let ended = EndedAttempt {
             number,
+            turn: self.turn_of_attempt(number),
             start_at_ms: self.attempt_start_at_ms.take().unwrap_or(now),
             outcome,
             provider_message_id: None,
             error: (outcome == AttemptOutcome::InDoubt).then_some(error),
         };
+        if number <= self.passed_attempt {
+            self.go_on(terms);
+            return Step { note: None, ended: Some(ended) };
+        }
         self.due_at_ms = None;
         let note = (self.status == MessageStatus::Sending).then(|| self.fall_in_doubt(number, terms, now));
         Step { note, ended: Some(ended) }
@@ -381,6 +449,11 @@ impl Progress {
                 self.due_at_ms = Some(resend_at.min(terms.expire_at_ms));
                 Step::default()
             }
+            InDoubtPolicy::AtLeastOnce if now < terms.expire_at_ms && self.has_next(terms) => {
+                let message = "the provider's answer was lost and no status came in time";
+                let error = DeliveryError::ours(ErrorReason::OutcomeUnknown, message, false);
+                Step { note: Some(self.pass_on(self.attempt, error, terms, now)), ended: None }
+            }
             InDoubtPolicy::AtLeastOnce if now < terms.expire_at_ms => {
                 self.ready = true;
                 self.due_at_ms = Some(terms.expire_at_ms);
@@ -390,7 +463,7 @@ impl Progress {
                 self.ready = false;
                 let message = "the provider's answer was lost and no status came";
                 let error = DeliveryError::ours(ErrorReason::OutcomeUnknown, message, false);
-                let note = self.report(MessageStatus::Failed, self.attempt, Some(error), now);
+                let note = self.conclude(MessageStatus::Failed, error, now);
                 Step { note: Some(note), ended: None }
             }
         }
@@ -411,7 +484,7 @@ impl Progress {
             return None;
         }
         let error = DeliveryError::ours(ErrorReason::Cancelled, "cancelled by the caller", false);
-        let note = self.report(MessageStatus::Cancelled, self.attempt, Some(error), now);
+        let note = self.conclude(MessageStatus::Cancelled, error, now);
         Some(Step { note: Some(note), ended: None })
     }
 
@@ -426,13 +499,16 @@ impl Progress {
         }
     }
 
-    /// It can never be handed over, whatever is tried: its sender is gone.
-    pub fn give_up(&mut self, error: DeliveryError, now: Millis) -> Option<Step> {
+    /// It can never be handed over by its sender, which is gone: the next one takes it, or it ends.
+    pub fn give_up(&mut self, error: DeliveryError, terms: &Terms, now: Millis) -> Option<Step> {
         // One in doubt is ready when it would be sent again.
         if self.claim.is_some() || !(self.status.is_waiting() || self.ready) {
             return None;
         }
-        let note = self.report(MessageStatus::Failed, self.attempt, Some(error), now);
+        if let Some(step) = self.pass_by(&error, terms, now) {
+            return Some(step);
+        }
+        let note = self.conclude(MessageStatus::Failed, error, now);
         Some(Step { note: Some(note), ended: None })
     }
 }
@@ -464,6 +540,7 @@ mod tests {
             ignore_opt_out: false,
             ignore_known_failures: false,
             template_category: None,
+            fallback_senders: Vec::new(),
         };
         Terms { expire_at_ms: request.expire_at(0), request, accept_at_ms: 0 }
     }
@@ -616,7 +693,7 @@ mod tests {
         progress.ready = true;
         claim(&mut progress, 8, 6);
         progress.ended(8, 2, Next::Held { reason: HoldReason::WindowClosed, refused: None }, &terms, 7);
-        progress.reported(1, Note { status: Some(MessageStatus::Delivered), ..Note::default() }, 8);
+        progress.reported(1, Note { status: Some(MessageStatus::Delivered), ..Note::default() }, &terms, 8);
         assert_eq!((progress.status, progress.hold, progress.ready), (MessageStatus::Delivered, None, false));
     }
 
@@ -634,7 +711,7 @@ mod tests {
     fn s4_a_status_before_the_answer_is_kept_and_the_answer_is_late() {
         let (terms, mut progress) = claimed(InDoubtPolicy::AtMostOnce);
         let note = Note { status: Some(MessageStatus::Delivered), ..Note::default() };
-        progress.reported(1, note, 3);
+        progress.reported(1, note, &terms, 3);
         assert_eq!(progress.status, MessageStatus::Delivered);
         let step = progress.ended(7, 1, Next::Sent(Some("p".into())), &terms, 5);
         assert!(step.note.unwrap().fold.unwrap().late);
@@ -647,7 +724,7 @@ mod tests {
         let (terms, mut progress) = claimed(InDoubtPolicy::AtLeastOnce);
         progress.ended(7, 1, Next::InDoubt(error()), &terms, 5);
         let note = Note { status: Some(MessageStatus::Delivered), ..Note::default() };
-        progress.reported(1, note, 8);
+        progress.reported(1, note, &terms, 8);
         progress.timer(&terms, HOUR, WAIT);
         assert_eq!((progress.status, progress.ready), (MessageStatus::Delivered, false));
     }
@@ -667,8 +744,8 @@ mod tests {
 
     #[test]
     fn s10_an_unknown_word_is_noted_and_changes_nothing() {
-        let (_, mut progress) = claimed(InDoubtPolicy::AtMostOnce);
-        let step = progress.reported(1, Note { provider_status: "PONDERED".into(), ..Note::default() }, 3);
+        let (terms, mut progress) = claimed(InDoubtPolicy::AtMostOnce);
+        let step = progress.reported(1, Note { provider_status: "PONDERED".into(), ..Note::default() }, &terms, 3);
         assert_eq!(progress.status, MessageStatus::Sending);
         assert_eq!(step.note.unwrap().provider_status, "PONDERED");
     }

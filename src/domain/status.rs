@@ -125,6 +125,11 @@ impl Seen {
         self.0 & status.bit() != 0
     }
 
+    /// Whether something was reported that only happens to a message that the person has.
+    pub fn has_delivery(self) -> bool {
+        MessageStatus::ALL.into_iter().any(|status| status.is_delivery() && self.has(status))
+    }
+
     /// With one more.
     pub fn with(self, status: MessageStatus) -> Self {
         Self(self.0 | status.bit())
@@ -146,12 +151,29 @@ pub struct Fold {
     pub contradicts_final: bool,
 }
 
-/// Folds one report into a message's status. `earlier_attempt`: the report is about an attempt that was followed by
-/// another; what it failed at no longer matters (O8).
-pub fn fold(current: MessageStatus, seen: Seen, reported: MessageStatus, earlier_attempt: bool) -> Fold {
-    let contradicts_final =
-        (current.is_failure() && !reported.is_failure()) || (current.is_delivery() && reported.is_failure());
-    let outdated = earlier_attempt && reported.is_failure();
+/// Which attempt a report is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    /// The last one.
+    Last,
+    /// One that was followed by another of the same sender: what it failed at no longer matters (O8).
+    Earlier,
+    /// One of a sender that has passed the message on: nothing matters but that the person has it.
+    EarlierSender,
+}
+
+/// Folds one report into a message's status.
+pub fn fold(current: MessageStatus, seen: Seen, reported: MessageStatus, about: About) -> Fold {
+    let was_failed = seen.has(MessageStatus::Failed) || seen.has(MessageStatus::Expired);
+    let contradicts_final = (current.is_failure() && !reported.is_failure())
+        || (current.is_delivery() && reported.is_failure())
+        // It failed there, so another sender took it over.
+        || (about == About::EarlierSender && reported.is_delivery() && was_failed);
+    let outdated = match about {
+        About::Last => false,
+        About::Earlier => reported.is_failure(),
+        About::EarlierSender => !reported.is_delivery(),
+    };
     let changed = !outdated && reported.rank() > current.rank();
     let duplicate = seen.has(reported);
     Fold {
@@ -173,7 +195,7 @@ mod tests {
         let mut state = (Sending, Seen::default());
         let mut folds = Vec::new();
         for &report in reports {
-            let folded = fold(state.0, state.1, report, false);
+            let folded = fold(state.0, state.1, report, About::Last);
             state = (folded.current, state.1.with(report));
             folds.push(folded);
         }
@@ -245,9 +267,20 @@ mod tests {
 
     #[test]
     fn o8_a_failure_of_an_earlier_attempt_changes_nothing() {
-        let folded = fold(Sent, Seen::default(), Failed, true);
+        let folded = fold(Sent, Seen::default(), Failed, About::Earlier);
         assert!(!folded.changed && folded.late);
-        assert!(fold(Sent, Seen::default(), Delivered, true).changed);
+        assert!(fold(Sent, Seen::default(), Delivered, About::Earlier).changed);
+    }
+
+    #[test]
+    fn o8_of_an_earlier_sender_only_a_delivery_counts_and_contradicts_its_failure() {
+        let seen = Seen::default().with(Failed);
+        for report in MessageStatus::ALL {
+            let folded = fold(Sending, seen, report, About::EarlierSender);
+            assert_eq!((folded.changed, folded.contradicts_final), (report.is_delivery(), report.is_delivery()));
+        }
+        let settled = fold(Sending, Seen::default(), Delivered, About::EarlierSender);
+        assert!(settled.changed && !settled.contradicts_final, "it was in doubt, and did not fail");
     }
 
     #[test]

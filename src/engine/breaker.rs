@@ -15,6 +15,10 @@ const WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(
 /// The same where somebody must do something first; a change of the sender ends the wait.
 const WAIT_FOR_PEOPLE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(300));
 
+/// How long a provider that cannot be reached is waited for before messages go to their fallback senders. A refusal is not
+/// waited out: it ends when somebody acts.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// What a call showed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Heard {
@@ -44,9 +48,17 @@ struct Open {
     probing: bool,
     /// The sender's last change: another one may have mended it.
     version: Millis,
+    since: Instant,
 }
 
 impl Breaker {
+    /// Why messages that another sender may take are not to wait for this one, if they are not.
+    pub fn passes_by(&self, now: Instant) -> Option<SenderHealth> {
+        let open = self.open.as_ref()?;
+        let patient = open.health == SenderHealth::Unreachable && now < open.since + PATIENCE;
+        (!patient).then_some(open.health)
+    }
+
     /// How many messages may be claimed, of those that there is room for; or until when none.
     pub fn room(&mut self, wanted: usize, version: Millis, now: Instant) -> Result<usize, Option<Instant>> {
         let Some(open) = &mut self.open else { return Ok(wanted) };
@@ -110,7 +122,10 @@ impl Breaker {
                 open.until = now + open.wait;
                 open.probing = false;
             }
-            None => self.open = Some(Open { health, wait: first, until: now + first, probing: false, version }),
+            None => {
+                let until = now + first;
+                self.open = Some(Open { health, wait: first, until, probing: false, version, since: now });
+            }
         }
     }
 }
@@ -181,6 +196,22 @@ mod tests {
         assert!(matches!(breaker.room(9, V + 1, now), Err(Some(_))));
         assert_eq!(breaker.room(9, V + 2, now), Ok(1));
         assert_eq!(breaker.heard(Heard::Fine, V + 2, now), Some(SenderHealth::Ok));
+    }
+
+    #[test]
+    fn who_has_a_fallback_waits_10_seconds_for_the_network_and_not_for_people() {
+        let (mut breaker, now) = (Breaker::default(), Instant::now());
+        assert_eq!(breaker.passes_by(now), None);
+        for _ in 0..RUN {
+            breaker.heard(Heard::Failing, V, now);
+        }
+        assert_eq!(breaker.passes_by(after(now, 9)), None);
+        breaker.heard(Heard::Failing, V, after(now, 9));
+        assert_eq!(breaker.passes_by(after(now, 10)), Some(SenderHealth::Unreachable));
+        breaker.heard(Heard::Fine, V, after(now, 10));
+        assert_eq!(breaker.passes_by(after(now, 20)), None);
+        breaker.heard(Heard::Refused(SenderHealth::Blocked), V, after(now, 20));
+        assert_eq!(breaker.passes_by(after(now, 20)), Some(SenderHealth::Blocked));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::{News, Parts, Said};
 use crate::domain::message::{DeliveryError, ErrorReason};
 use crate::domain::progress::Next;
 use crate::domain::sender::SenderHealth;
-use crate::domain::{Content, MessageId, SenderId};
+use crate::domain::{Content, MessageId, SenderId, now_ms};
 use crate::provider::{Answer, Outgoing, Receipt, SendError};
 use crate::senders::Account;
 use crate::store::{Claim, EndedCall, StoreError};
@@ -29,7 +29,7 @@ pub(super) async fn hand_over(parts: Arc<Parts>, account: Arc<Account>, claims: 
     let mut ready = Vec::with_capacity(count);
     let mut ended = Vec::new();
     for claim in claims {
-        match outgoing(&parts, &claim).await {
+        match outgoing(&parts, &sender, &claim).await {
             Ok(message) => ready.push((claim, message)),
             Err(next) => ended.push(end(&claim, next, None)),
         }
@@ -47,7 +47,7 @@ pub(super) async fn hand_over(parts: Arc<Parts>, account: Arc<Account>, claims: 
         }
         for ((claim, _), answer) in ready.into_iter().zip(answers) {
             log_attempt(&sender, &claim, &answer, started.elapsed());
-            let outcome = kept_back(answer.outcome);
+            let outcome = kept_back(answer.outcome, claim.request.sender_at(claim.turn + 1).is_some());
             let next = super::next::next(outcome, claim.retries, &parts.config.backoff, rand::random());
             ended.push(end(&claim, next, answer.exchange));
         }
@@ -59,7 +59,11 @@ pub(super) async fn hand_over(parts: Arc<Parts>, account: Arc<Account>, claims: 
 /// The sender was deleted between the claim and the call: nothing was written to anybody.
 pub(super) async fn sender_is_gone(parts: Arc<Parts>, sender: SenderId, claims: Vec<Claim>) {
     let error = DeliveryError::ours(ErrorReason::SenderDeleted, "the sender was deleted", false);
-    let ended = claims.iter().map(|claim| write_down(&parts, end(claim, Next::Failed(error.clone()), None)));
+    let next = |claim: &Claim| match claim.request.sender_at(claim.turn + 1) {
+        Some(_) => Next::Spared(error.clone()),
+        None => Next::Failed(error.clone()),
+    };
+    let ended = claims.iter().map(|claim| write_down(&parts, end(claim, next(claim), None)));
     join_all(ended).await;
     let _ = parts.wake.0.send(News::Ended { sender, count: claims.len(), said: Said::default() });
 }
@@ -82,26 +86,40 @@ async fn send(parts: &Parts, account: &Account, messages: &[Outgoing]) -> Vec<An
 }
 
 /// What the adapter is given. A quoted message must have an id at the provider by now.
-async fn outgoing(parts: &Parts, claim: &Claim) -> Result<Outgoing, Next> {
+async fn outgoing(parts: &Parts, sender: &SenderId, claim: &Claim) -> Result<Outgoing, Next> {
     let request = &claim.request;
     let reaction = match &request.content {
         Content::Reaction(reaction) => reaction.message_id,
         _ => None,
+    };
+    let validity_ms = match claim.turn {
+        0 => request.validity_ms,
+        // What the senders before have left of it.
+        _ => request.validity_ms.map(|_| (claim.expire_at_ms - now_ms()).max(1_000)),
     };
     Ok(Outgoing {
         message_id: claim.message_id,
         attempt: claim.attempt,
         to: request.to.clone(),
         content: request.content.clone(),
-        reply_to: provider_id(parts, &request.sender, request.reply_to_message_id).await?,
-        reaction_to: provider_id(parts, &request.sender, reaction).await?,
-        validity: request.validity_ms.and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis),
+        reply_to: provider_id(parts, sender, claim.turn, request.reply_to_message_id).await?,
+        reaction_to: provider_id(parts, sender, claim.turn, reaction).await?,
+        validity: validity_ms.and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis),
     })
 }
 
-async fn provider_id(parts: &Parts, sender: &SenderId, quoted: Option<MessageId>) -> Result<Option<String>, Next> {
+async fn provider_id(
+    parts: &Parts,
+    sender: &SenderId,
+    turn: usize,
+    quoted: Option<MessageId>,
+) -> Result<Option<String>, Next> {
     let Some(id) = quoted else { return Ok(None) };
-    let refused = |why: &str| Next::Failed(DeliveryError::ours(ErrorReason::InvalidRequest, why, false));
+    let refused = |why: &str| {
+        let error = DeliveryError::ours(ErrorReason::InvalidRequest, why, false);
+        // Another sender's conversation holds what is quoted, which is never left out in silence.
+        if turn > 0 { Next::Spared(error) } else { Next::Failed(error) }
+    };
     match parts.store.find_message(id).await {
         Ok(Some(found)) if found.sender == *sender && found.provider_message_id.is_some() => {
             Ok(found.provider_message_id)
@@ -172,10 +190,11 @@ fn refuses_sender(outcome: &Result<Receipt, SendError>) -> Option<SenderHealth> 
     }
 }
 
-/// A message is not to blame for its sender: it was not taken, and waits within its validity for the sender to be mended.
-fn kept_back(outcome: Result<Receipt, SendError>) -> Result<Receipt, SendError> {
+/// A message is not to blame for its sender: it was not taken, and waits within its validity for the sender to be mended,
+/// unless another sender is to take it then.
+fn kept_back(outcome: Result<Receipt, SendError>, has_next: bool) -> Result<Receipt, SendError> {
     match (refuses_sender(&outcome), outcome) {
-        (Some(_), Err(SendError::Refused(error))) => {
+        (Some(_), Err(SendError::Refused(error))) if !has_next => {
             Err(SendError::not_taken(DeliveryError { retryable: true, ..error }, None))
         }
         (_, outcome) => outcome,

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::catalogue::Catalogues;
 use crate::domain::sender::{SenderHealth, SenderState};
 use crate::domain::{SenderId, now_ms};
 use crate::senders::{Account, Senders};
@@ -19,6 +20,7 @@ use crate::store::{Claim, Claimed, Store, StoreError, Writer};
 
 mod breaker;
 mod call;
+mod fallback;
 mod gate;
 mod judge;
 mod leases;
@@ -83,6 +85,8 @@ enum News {
     Ready(SenderId),
     /// A claim came back; `asked` is how many it might have brought.
     Claimed { sender: SenderId, asked: usize, claimed: Result<Judged, StoreError> },
+    /// Some of what waited for a sender that cannot send has gone to its fallbacks; there may be `more`.
+    PassedBy { sender: SenderId, more: bool },
     /// Calls ended and are written down.
     Ended { sender: SenderId, count: usize, said: Said },
 }
@@ -113,6 +117,7 @@ pub struct Engine {
     store: Store,
     writer: Writer,
     senders: Arc<Senders>,
+    catalogues: Arc<Catalogues>,
     config: Config,
     wake: Wake,
     news: mpsc::UnboundedReceiver<News>,
@@ -130,16 +135,17 @@ impl Engine {
         store: Store,
         writer: Writer,
         senders: Arc<Senders>,
+        catalogues: Arc<Catalogues>,
         config: Config,
         (wake, WakeReceiver(news)): (Wake, WakeReceiver),
     ) -> Self {
-        Self { store, writer, senders, config, wake, news }
+        Self { store, writer, senders, catalogues, config, wake, news }
     }
 
     /// Hands over until `stop`; then waits for the calls under way. Dropping the future before it ends leaves those calls in
     /// doubt once their leases run out.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { store, writer, senders, config, wake, mut news } = self;
+        let Self { store, writer, senders, catalogues, config, wake, mut news } = self;
         let leases = Leases::default();
         let mut helpers = JoinSet::new();
         helpers.spawn(run_timers(store.clone(), writer.clone(), config.in_doubt_wait));
@@ -148,7 +154,7 @@ impl Engine {
         helpers.spawn(forget_known_failures(store.clone()));
         helpers.spawn(leases.clone().renew(writer.clone(), config.lease));
         let mut dispatcher = Dispatcher {
-            parts: Arc::new(Parts { store, writer, senders, config, wake, leases, gate: Gate::default() }),
+            parts: Arc::new(Parts { store, writer, senders, catalogues, config, wake, leases, gate: Gate::default() }),
             lines: HashMap::new(),
             waiting: VecDeque::new(),
             under_way: 0,
@@ -162,7 +168,8 @@ impl Engine {
                 },
                 () = stop.cancelled(), if !dispatcher.stopping => dispatcher.stopping = true,
             }
-            let idle = dispatcher.under_way == 0 && dispatcher.lines.values().all(|line| !line.claiming);
+            let busy = |line: &Line| line.claiming || line.passing_by;
+            let idle = dispatcher.under_way == 0 && !dispatcher.lines.values().any(busy);
             if dispatcher.stopping && idle {
                 break;
             }
@@ -182,6 +189,7 @@ struct Parts {
     store: Store,
     writer: Writer,
     senders: Arc<Senders>,
+    catalogues: Arc<Catalogues>,
     config: Config,
     wake: Wake,
     leases: Leases,
@@ -201,6 +209,8 @@ struct Line {
     more: bool,
     /// Whether its provider takes anything.
     breaker: Breaker,
+    /// What waits for it in vain is being given to fallbacks.
+    passing_by: bool,
     /// Nothing is claimed before: its rate is used up, or its provider wants it to wait.
     held_until: Option<Instant>,
     /// Somebody wakes it then.
@@ -237,6 +247,12 @@ impl Dispatcher {
         match news {
             News::Ready(sender) => self.claim(sender),
             News::Claimed { sender, asked, claimed } => self.claimed(sender, asked, claimed),
+            News::PassedBy { sender, more } => {
+                self.lines.entry(sender.clone()).or_default().passing_by = false;
+                if more {
+                    self.claim(sender);
+                }
+            }
             News::Ended { sender, count, said } => {
                 self.under_way -= count;
                 let line = self.lines.entry(sender.clone()).or_default();
@@ -300,6 +316,10 @@ impl Dispatcher {
         let room = match line.breaker.room(room, account.sender.update_at_ms, now) {
             Ok(room) => room,
             Err(until) => {
+                if let Some(health) = line.breaker.passes_by(now).filter(|_| !line.passing_by) {
+                    line.passing_by = true;
+                    tokio::spawn(fallback::pass_by(self.parts.clone(), sender.clone(), health));
+                }
                 if let Some(until) = until {
                     line.wake_at(until, &self.parts.wake, sender);
                 }
@@ -385,6 +405,7 @@ impl Dispatcher {
 async fn judged(parts: &Arc<Parts>, account: &Account, claimed: Claimed) -> Result<Judged, StoreError> {
     let Claimed { claims, room_in } = claimed;
     let brought = claims.len();
+    let claims = fallback::fitting(parts, account, claims).await?;
     Ok(Judged { claims: judge::judge(parts, account, claims).await?, brought, room_in })
 }
 

@@ -129,6 +129,8 @@ fn status_changed(status: &StatusChanged) -> proto::MessageStatusChanged {
         client_info: status.client_info.as_ref().map(client_info),
         contact: status.contact.as_ref().map(contact),
         provider_status: status.provider_status.clone(),
+        via_sender: status.via_sender.as_ref().map(ToString::to_string).unwrap_or_default(),
+        next_sender: status.next_sender.as_ref().map(ToString::to_string).unwrap_or_default(),
     }
 }
 
@@ -448,6 +450,7 @@ pub(super) fn message(message: &Message) -> proto::Message {
         in_doubt_policy: in_doubt_policy(request.in_doubt_policy) as i32,
         ignore_opt_out: request.ignore_opt_out,
         ignore_known_failures: request.ignore_known_failures,
+        fallback_senders: request.fallback_senders.iter().map(ToString::to_string).collect(),
         ..Default::default()
     };
     let waits = message.status.is_waiting() && message.due_at_ms != Some(message.expire_at_ms);
@@ -461,7 +464,7 @@ pub(super) fn message(message: &Message) -> proto::Message {
         status: i32::from(message.status as i16),
         error: message.error.as_ref().map(delivery_error),
         hold_reason: message.hold.map_or(0, |reason| i32::from(reason as i16)),
-        current_sender: request.sender.to_string(),
+        current_sender: message.sender.to_string(),
         provider_message_id: message.provider_message_id.clone().unwrap_or_default(),
         accept_time: Some(timestamp(message.accept_at_ms)),
         status_time: Some(timestamp(message.status_at_ms)),
@@ -494,6 +497,7 @@ pub(super) fn attempt(attempt: &Attempt) -> proto::Attempt {
         Some(AttemptOutcome::Refused) => proto::AttemptOutcome::Refused,
         Some(AttemptOutcome::NotTaken) => proto::AttemptOutcome::NotTaken,
         Some(AttemptOutcome::InDoubt) => proto::AttemptOutcome::InDoubt,
+        Some(AttemptOutcome::Skipped) => proto::AttemptOutcome::Skipped,
     };
     let exchange = attempt.exchange.iter().map(|exchange| proto::Exchange {
         method: exchange.method.clone(),
@@ -511,6 +515,8 @@ pub(super) fn attempt(attempt: &Attempt) -> proto::Attempt {
         provider_message_id: attempt.provider_message_id.clone().unwrap_or_default(),
         error: attempt.error.as_ref().map(delivery_error),
         exchanges: exchange.collect(),
+        next_sender: attempt.passed.as_ref().map(|(sender, _)| sender.to_string()).unwrap_or_default(),
+        next_sender_error: attempt.passed.as_ref().map(|(_, error)| delivery_error(error)),
     }
 }
 

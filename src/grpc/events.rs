@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::follow::{Answers, Follow, Named};
 use super::messaging::{page_size, visible_senders};
-use super::{Services, answer, auth, convert};
+use super::{Services, answer, auth, convert, seen};
 use crate::access::{Caller, Scope};
 use crate::domain::{Cursor, EventFilter, MessageId, Millis, now_ms};
 use crate::error::{Error, Reason, Violations};
@@ -316,7 +316,8 @@ impl EventService for Events {
                 true => read.events[room - 1].position,
                 false => read.position,
             };
-            events.extend(read.events.iter().take(room).map(|event| answer::event(event, epoch)));
+            let page = read.events.iter().take(room);
+            events.extend(page.map(|event| seen::event(&caller, answer::event(event, epoch))));
         }
         Ok(Response::new(proto::ListEventsResponse {
             events,

@@ -12,7 +12,7 @@ use tokio::time::MissedTickBehavior;
 use tonic::Status;
 use uuid::Uuid;
 
-use super::{Services, answer};
+use super::{Services, answer, seen};
 use crate::access::Caller;
 use crate::domain::{Cursor, EventFilter, Millis, now_ms};
 use crate::error::Error;
@@ -145,7 +145,8 @@ impl Follow {
         loop {
             let read = services.log.read(self.position, &self.filter).await.map_err(|error| self.read_error(error))?;
             for event in &read.events {
-                self.send(Item::Event(answer::event(event, services.store.epoch()))).await?;
+                let event_seen = seen::event(&self.caller, answer::event(event, services.store.epoch()));
+                self.send(Item::Event(event_seen)).await?;
                 self.position = event.position;
             }
             self.position = read.position;

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::convert::{self, ReadSend, SendParts};
-use super::{Services, answer, auth, download, status, upload};
+use super::{Services, answer, auth, download, seen, status, upload};
 use crate::access::{Caller, Scope};
 use crate::catalogue::Judgement;
 use crate::domain::{Content, Cursor, MessageId, MessageStatus, Millis, NewMessage, SenderId, now_ms};
@@ -144,17 +144,20 @@ impl Messaging {
         let not_found = || Error::NotFound { resource: "sender", name: sender.to_string() };
         let account = self.0.senders.find(sender).await?.filter(|_| caller.sees(sender)).ok_or_else(not_found)?;
         if let Some(content) = &parts.content {
-            account.provider.capabilities().check(content, account.sender.provider, violations);
+            account.check(content, parts.reply_to_message_id.is_some(), violations);
         }
-        if parts.reply_to_message_id.is_some() && !account.provider.capabilities().reply {
-            let description = format!("provider {} carries no quotes", account.sender.provider);
-            violations.add("reply_to_message_id", Reason::NotSupported, description);
+        for fallback in parts.fallback_senders() {
+            // Whether it can carry the content is asked when its turn comes: it is passed by if it cannot.
+            if !caller.sees(fallback) || self.0.senders.find(fallback).await?.is_none() {
+                return Err(Error::NotFound { resource: "sender", name: fallback.to_string() });
+            }
         }
         Ok(Some(account))
     }
 
-    /// Asks the provider, where only it knows whether the message can be handed over. One that goes out later is judged
-    /// then; and one that was accepted before is answered as before, whatever has become of the conversation.
+    /// Asks the provider, where only it knows whether the message can be handed over. One that goes out later, or that others
+    /// would take over, is judged then; and one that was accepted before is answered as before, whatever has become of the
+    /// conversation.
     async fn ask_provider(
         &self,
         caller: &Caller,
@@ -163,7 +166,8 @@ impl Messaging {
         until: Instant,
     ) -> Result<(), Error> {
         let Some(account) = self.0.senders.get(&request.sender) else { return Ok(()) };
-        if !account.provider.capabilities().admits || request.send_at_ms.is_some_and(|at| at > now_ms()) {
+        let judged_later = request.send_at_ms.is_some_and(|at| at > now_ms()) || !request.fallback_senders.is_empty();
+        if !account.provider.capabilities().admits || judged_later {
             return Ok(());
         }
         if let Some(key) = key
@@ -272,7 +276,7 @@ impl Messaging {
             None => None,
         };
         found
-            .filter(|message| caller.sees(&message.request.sender))
+            .filter(|message| caller.sees(&message.request.sender) || caller.sees(&message.sender))
             .ok_or_else(|| Error::NotFound { resource: "message", name: id.to_owned() })
     }
 }
@@ -385,8 +389,8 @@ impl MessagingService for Messaging {
         let message = self.find(&caller, &request.into_inner().message_id).await?;
         let attempts = self.0.store.attempts(&message).await.map_err(Error::from)?;
         Ok(Response::new(proto::GetMessageResponse {
-            message: Some(answer::message(&message)),
-            attempts: attempts.iter().map(answer::attempt).collect(),
+            message: Some(seen::message(&caller, answer::message(&message))),
+            attempts: seen::attempts(&caller, attempts.iter().map(answer::attempt)),
         }))
     }
 
@@ -422,7 +426,7 @@ impl MessagingService for Messaging {
         let next = messages.last().filter(|_| more).map(|last| last.seq);
         let token = |seq: i64| Cursor { epoch: self.0.store.epoch(), position: seq }.to_string();
         Ok(Response::new(proto::ListMessagesResponse {
-            messages: messages.iter().map(answer::message).collect(),
+            messages: messages.iter().map(|message| seen::message(&caller, answer::message(message))).collect(),
             next_page_token: next.map(token).unwrap_or_default(),
         }))
     }
@@ -440,7 +444,8 @@ impl MessagingService for Messaging {
             None => return Err(Error::NotFound { resource: "message", name: id }.into()),
         }
         let message = self.find(&caller, &id).await?;
-        Ok(Response::new(proto::CancelMessageResponse { message: Some(answer::message(&message)) }))
+        let message = seen::message(&caller, answer::message(&message));
+        Ok(Response::new(proto::CancelMessageResponse { message: Some(message) }))
     }
 
     async fn download_media(

@@ -91,6 +91,8 @@ impl Accept {
             client_info: None,
             contact: None,
             provider_status: String::new(),
+            via_sender: None,
+            next_sender: None,
         };
         let payload = Payload::StatusChanged(event);
         let event_json = serde_json::to_string(&payload).map_err(Error::internal)?;
@@ -140,6 +142,9 @@ impl Accept {
             provider_message_id: Set(None),
             error: Set(None),
             hold_reason: NotSet,
+            asked_sender: NotSet,
+            next_sender: NotSet,
+            passed_attempt: NotSet,
         };
         let event = NewEvent {
             sender: request.sender,

@@ -8,7 +8,7 @@ use sea_orm::DatabaseTransaction;
 use uuid::Uuid;
 
 use super::accept::{self, Accept, Accepted, KeyUsed};
-use super::changes::Changes;
+use super::changes::{Changes, Loaded};
 use super::claims::{self, Claimed, EndedCall, Wanted};
 use super::intake::{self, Incoming, Intake, KnownReports, Match, Parked, ProviderId};
 use super::journal::{self, NewJournalEntry, Told};
@@ -17,8 +17,9 @@ use super::log::{self, Appended, NewEvent};
 use super::look_ups::{self, LookUp, LookedUp};
 use super::noted::{Note, Noted};
 use super::opt_outs::{self, Said};
-use super::{Store, StoreError, health, notices, pace, rows};
+use super::{Store, StoreError, health, notices, pace, passing, rows};
 use crate::domain::known_failure::Lifetimes;
+use crate::domain::message::DeliveryError;
 use crate::domain::opt_out::{OptOut, Wish};
 use crate::domain::progress::{Next, Step};
 use crate::domain::sender::SenderHealth;
@@ -54,6 +55,12 @@ pub(super) enum Op {
         in_doubt_wait: Duration,
     },
     Cancel(MessageId),
+    /// A sender cannot send for now: what has a fallback goes on to it.
+    PassBy {
+        sender: SenderId,
+        error: DeliveryError,
+        limit: u64,
+    },
     Journal(NewJournalEntry),
     Intake(Intake),
     /// Parked reports that match by now, by providers' ids.
@@ -77,6 +84,8 @@ pub(super) enum Done {
     Timers(usize),
     /// Where the message stands; `Err`: it is too late to cancel it. `None`: there is no such message.
     Cancelled(Option<Result<MessageStatus, MessageStatus>>),
+    /// How many messages were looked at.
+    PassedBy(usize),
     Written,
 }
 
@@ -124,6 +133,7 @@ pub(super) async fn write(
         changes: Changes::default(),
         known: KnownReports::default(),
         learnt: Vec::new(),
+        earlier: HashMap::new(),
         events: Vec::new(),
         told: Told::default(),
         effects: Effects::default(),
@@ -171,6 +181,8 @@ struct Batch<'t> {
     known: KnownReports,
     /// Providers' ids of attempts whose answer brought none.
     learnt: Vec<(Match, String)>,
+    /// The last attempts of senders that have passed a message on, by its place and their turn.
+    earlier: HashMap<(i64, usize), i32>,
     events: Vec<NewEvent>,
     /// How many of them each webhook made.
     told: Told,
@@ -192,6 +204,9 @@ impl Batch<'_> {
                 }
                 Op::Release { token } => self.release(*token).await?,
                 Op::Cancel(id) => *done = Some(Done::Cancelled(self.cancel(*id))),
+                Op::PassBy { sender, error, limit } => {
+                    *done = Some(Done::PassedBy(self.pass_by(sender, error, *limit).await?));
+                }
                 _ => {}
             }
         }
@@ -222,13 +237,16 @@ impl Batch<'_> {
         }
         let mut matches = intake::find_attempts(self.transaction, provider_ids.into_iter()).await?;
         seqs.extend(matches.values().map(|(seq, _)| *seq));
-        self.changes.load(self.transaction, seqs, ids).await?;
+        self.changes.load(self.transaction, seqs, ids.clone()).await?;
+        let moved = self.changes.moved(&ids);
+        self.earlier = passing::earlier_attempts(self.transaction, &self.changes, moved).await?;
         // Answers of this very batch are not in the table yet.
         for op in ops {
             if let Op::Ended(EndedCall { seq, attempt, next: Next::Sent(Some(id)), .. }) = op
                 && let Some(loaded) = self.changes.get(*seq)
+                && *attempt > loaded.progress.passed_attempt
             {
-                matches.insert((loaded.terms.request.sender.clone(), id.clone()), (*seq, *attempt));
+                matches.insert((loaded.sender().clone(), id.clone()), (*seq, *attempt));
             }
         }
         Ok(matches)
@@ -264,8 +282,8 @@ impl Batch<'_> {
     /// Folds what was reported of a message while its attempt was under way.
     fn fold_withheld(&mut self, seq: i64, withheld: &[Parked]) {
         let Some(attempt) = self.changes.get(seq).map(|loaded| loaded.progress.attempt) else { return };
-        for Parked { receive_at_ms, report, journal_id, .. } in withheld {
-            self.fold((seq, attempt), report, *receive_at_ms, *journal_id);
+        for Parked { sender, receive_at_ms, report, journal_id } in withheld {
+            self.fold((seq, attempt), sender, report, *receive_at_ms, *journal_id);
         }
         self.changes.step(seq, self.now, None, |progress, _| {
             progress.withheld = false;
@@ -277,6 +295,10 @@ impl Batch<'_> {
     fn ended(&mut self, call: &EndedCall, withheld: Vec<Parked>) {
         let now = self.now;
         let receipt = matches!(call.next, Next::Sent(_));
+        if let (Next::Sent(Some(id)), false) = (&call.next, self.in_hand(call)) {
+            // The attempt was written down without it when the lease ran out.
+            self.learnt.push(((call.seq, call.attempt), id.clone()));
+        }
         if !withheld.is_empty() && !receipt {
             self.fold_withheld(call.seq, &withheld);
         }
@@ -290,6 +312,27 @@ impl Batch<'_> {
         if !withheld.is_empty() && receipt {
             self.fold_withheld(call.seq, &withheld);
         }
+        self.wake(call.seq);
+    }
+
+    /// Has a message's sender look for it after the commit, when it may be claimed.
+    fn wake(&mut self, seq: i64) {
+        if let Some(loaded) = self.changes.get(seq).filter(|loaded| loaded.progress.ready) {
+            self.effects.ready.insert(loaded.sender().clone());
+        }
+    }
+
+    async fn pass_by(&mut self, sender: &SenderId, error: &DeliveryError, limit: u64) -> Result<usize, StoreError> {
+        let now = self.now;
+        let due = self.changes.load_with_next(self.transaction, sender, limit).await?;
+        for &seq in &due {
+            let event = self
+                .changes
+                .step(seq, now, None, |progress, terms| progress.pass_by(error, terms, now).unwrap_or_default());
+            self.events.extend(event);
+            self.wake(seq);
+        }
+        Ok(due.len())
     }
 
     async fn timers(&mut self, limit: u64, in_doubt_wait: Duration) -> Result<usize, StoreError> {
@@ -304,11 +347,7 @@ impl Batch<'_> {
             }
             let event = self.changes.step(seq, now, None, |progress, terms| progress.timer(terms, now, in_doubt_wait));
             self.events.extend(event);
-            if let Some(loaded) = self.changes.get(seq)
-                && loaded.progress.ready
-            {
-                self.effects.ready.insert(loaded.terms.request.sender.clone());
-            }
+            self.wake(seq);
         }
         Ok(due.len())
     }
@@ -319,9 +358,7 @@ impl Batch<'_> {
                 progress.released(token, terms);
                 Step::default()
             });
-            if let Some(loaded) = self.changes.get(seq) {
-                self.effects.ready.insert(loaded.terms.request.sender.clone());
-            }
+            self.wake(seq);
         }
         Ok(())
     }
@@ -372,7 +409,7 @@ impl Batch<'_> {
                     report.message_id = self.changes.get(seq).map(|loaded| loaded.id);
                     kept.push(Parked { sender, receive_at_ms, report, journal_id });
                 }
-                Some(found) => matched.push((found, receive_at_ms, report, journal_id)),
+                Some(found) => matched.push((found, sender, receive_at_ms, report, journal_id)),
                 None => {
                     metrics::counter!("recado_reports_parked_total").increment(1);
                     kept.push(Parked { sender, receive_at_ms, report: report.clone(), journal_id });
@@ -381,8 +418,8 @@ impl Batch<'_> {
         }
         let about = matched.iter().filter_map(|((seq, _), ..)| Some(self.changes.get(*seq)?.id));
         self.known.learn(self.transaction, about).await?;
-        for (found, receive_at_ms, report, journal_id) in matched {
-            self.fold(found, report, receive_at_ms, journal_id);
+        for (found, sender, receive_at_ms, report, journal_id) in matched {
+            self.fold(found, &sender, report, receive_at_ms, journal_id);
         }
         intake::park(self.transaction, kept).await?;
         let incoming = intakes.iter().flat_map(|intake| {
@@ -414,17 +451,27 @@ impl Batch<'_> {
 
     /// Folds a report into its message. The first one that names both our id and the provider's, where the answer was lost
     /// or had none, is what later reports find the message by, which name only the provider's.
-    fn fold(&mut self, found: Match, report: &StatusReport, receive_at_ms: Millis, journal_id: Option<i64>) {
-        let nameless = self.changes.get(found.0).is_some_and(|loaded| loaded.progress.provider_message_id.is_none());
+    fn fold(
+        &mut self,
+        found: Match,
+        sender: &SenderId,
+        report: &StatusReport,
+        receive_at_ms: Millis,
+        journal_id: Option<i64>,
+    ) {
+        let nameless = self.changes.get(found.0).is_some_and(|Loaded { progress, .. }| {
+            progress.provider_message_id.is_none() || found.1 <= progress.passed_attempt
+        });
         if let Some(id) = report.provider_message_id.clone().filter(|_| nameless) {
             self.learnt.push((found, id));
         }
-        let event = self.known.fold(&mut self.changes, found, report, receive_at_ms, self.now);
+        let event = self.known.fold(&mut self.changes, found, sender, report, receive_at_ms, self.now);
         if let Some(journal_id) = journal_id.filter(|_| event.is_some()) {
             self.told.add(journal_id, 1);
         }
         self.learn(event.as_slice());
         self.events.extend(event);
+        self.wake(found.0);
     }
 
     /// Keeps in mind what events say about people.
@@ -468,14 +515,19 @@ impl Batch<'_> {
             .filter(|(seq, _)| self.changes.get(*seq).is_some());
         let by_ours = || {
             let seq = self.changes.seq_of(report.message_id?)?;
-            let attempt = self.changes.get(seq)?.progress.attempt_of(report.provider_message_id.as_deref());
-            self.is_of(seq, sender).then_some((seq, attempt))
+            let Loaded { terms, progress, .. } = self.changes.get(seq)?;
+            let turn = terms.request.turn_of(sender)?;
+            if turn != progress.turn {
+                return self.earlier.get(&(seq, turn)).map(|attempt| (seq, *attempt));
+            }
+            let attempt = progress.attempt_of(report.provider_message_id.as_deref());
+            (turn == 0 || attempt > progress.passed_attempt).then_some((seq, attempt))
         };
         by_provider.or_else(by_ours)
     }
 
     fn is_of(&self, seq: i64, sender: &SenderId) -> bool {
-        self.changes.get(seq).is_some_and(|loaded| loaded.terms.request.sender == *sender)
+        self.changes.get(seq).is_some_and(|loaded| loaded.sender() == sender)
     }
 
     async fn journal(&mut self, ops: &[Op]) -> Result<(), StoreError> {
@@ -503,11 +555,13 @@ impl Batch<'_> {
         let places = log::take_places(self.transaction, new.len() + events.len(), self.now).await?;
         self.effects.accepted = new.len() as u64;
         let mut messages = Vec::with_capacity(new.len());
+        let mut next = Vec::new();
         let mut all = Vec::with_capacity(new.len() + events.len());
         for (position, (index, accept)) in (places.first..).zip(new) {
             if accept.is_ready() {
                 self.effects.ready.insert(accept.terms.request.sender.clone());
             }
+            next.extend(passing::next_of(&accept).map(|sender| (position, sender)));
             let (event, row, accepted) = accept.into_row(position);
             messages.push(row);
             all.push(event);
@@ -521,6 +575,7 @@ impl Batch<'_> {
         }
         all.extend(events);
         rows::insert(self.transaction, messages).await?;
+        passing::note_next(self.transaction, next).await?;
         self.effects.appended = log::append(self.transaction, places, all).await?;
         let lessons = std::mem::take(&mut self.lessons);
         self.effects.noted.extend(lessons.senders().into_iter().map(|sender| (Note::Failure, sender)));

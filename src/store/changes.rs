@@ -5,19 +5,20 @@ use std::sync::Arc;
 
 use sea_orm::sea_query::{LockType, Value};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, QueryFilter,
-    QueryOrder, QuerySelect,
+    ActiveValue::{NotSet, Set},
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
 };
 use uuid::Uuid;
 
 use super::entity::{attempts, messages};
 use super::log::NewEvent;
+use super::passing::{self, Passed};
 use super::{StoreError, rows};
 use crate::domain::event::StatusChanged;
 use crate::domain::message::{DeliveryError, Exchange, HoldReason};
 use crate::domain::progress::{EndedAttempt, Note, Progress, Step, Terms};
 use crate::domain::status::Seen;
-use crate::domain::{MessageId, MessageStatus, Millis, NewMessage, Payload};
+use crate::domain::{MessageId, MessageStatus, Millis, NewMessage, Payload, SenderId};
 
 /// A message in the hands of a transaction.
 #[derive(Debug)]
@@ -27,6 +28,15 @@ pub(super) struct Loaded {
     pub terms: Terms,
     pub progress: Progress,
     changed: bool,
+    /// Whose turn it was when it was loaded.
+    loaded_turn: usize,
+}
+
+impl Loaded {
+    /// Who has it now.
+    pub fn sender(&self) -> &SenderId {
+        self.terms.request.sender_at(self.progress.turn).unwrap_or(&self.terms.request.sender)
+    }
 }
 
 /// The messages of a batch, and what becomes of them.
@@ -35,6 +45,7 @@ pub(super) struct Changes {
     by_seq: HashMap<i64, Loaded>,
     seq_of: HashMap<Uuid, i64>,
     attempts: Vec<attempts::ActiveModel>,
+    passed: Vec<Passed>,
 }
 
 impl Changes {
@@ -71,6 +82,16 @@ impl Changes {
             query = query.lock_with_behavior(LockType::Update, sea_orm::sea_query::LockBehavior::SkipLocked);
         }
         self.keep(query.all(transaction).await?)
+    }
+
+    /// Loads and locks messages that are due at a sender and that another would take over.
+    pub async fn load_with_next(
+        &mut self,
+        transaction: &DatabaseTransaction,
+        sender: &SenderId,
+        limit: u64,
+    ) -> Result<Vec<i64>, StoreError> {
+        self.keep(passing::due_with_next(transaction, sender, limit).await?)
     }
 
     /// Loads and locks the messages of a claim.
@@ -113,6 +134,12 @@ impl Changes {
         self.by_seq.get(&seq)
     }
 
+    /// Of these messages, the places of those that have gone on to another sender.
+    pub fn moved(&self, ids: &HashSet<Uuid>) -> Vec<i64> {
+        let loaded = ids.iter().filter_map(|id| self.get(self.seq_of(MessageId(*id))?));
+        loaded.filter(|loaded| loaded.progress.turn > 0).map(|loaded| loaded.seq).collect()
+    }
+
     /// A loaded message's place, by id.
     pub fn seq_of(&self, id: MessageId) -> Option<i64> {
         self.seq_of.get(&id.0).copied()
@@ -134,16 +161,21 @@ impl Changes {
             let row = attempt_row(loaded, ended, exchange, now);
             self.attempts.push(row);
         }
+        if let Some(note) = step.note.as_ref().filter(|note| note.passed) {
+            self.passed.push(Passed::of(loaded, note));
+        }
         step.note.map(|note| event_of(loaded, note, now))
     }
 
     /// Writes back what changed.
     pub async fn write(self, transaction: &DatabaseTransaction) -> Result<(), StoreError> {
-        let changed = self.by_seq.into_values().filter(|loaded| loaded.changed);
-        let rows: Vec<Vec<Value>> = changed.map(values).collect::<Result<_, _>>()?;
+        let changed: Vec<Loaded> = self.by_seq.into_values().filter(|loaded| loaded.changed).collect();
+        let moved = changed.iter().filter(|loaded| loaded.progress.turn != loaded.loaded_turn);
+        let moved = moved.map(passing::values).collect();
+        let rows: Vec<Vec<Value>> = changed.into_iter().map(values).collect::<Result<_, _>>()?;
         rows::update(transaction, "messages", ("seq", "bigint"), COLUMNS, rows).await?;
         rows::insert(transaction, self.attempts).await?;
-        Ok(())
+        passing::write(transaction, moved, self.passed).await
     }
 }
 
@@ -200,6 +232,9 @@ fn loaded(row: messages::Model) -> Result<Loaded, StoreError> {
         row.error.as_deref().map(serde_json::from_str).transpose().map_err(unreadable)?;
     let status = MessageStatus::from_number(row.status)
         .ok_or_else(|| StoreError::Fault(format!("message {} has status {}", row.id, row.status)))?;
+    let turn = request
+        .turn_of(&SenderId::trusted(row.sender))
+        .ok_or_else(|| StoreError::Fault(format!("message {} is with a sender that it does not name", row.id)))?;
     Ok(Loaded {
         seq: row.seq,
         id: MessageId(row.id),
@@ -218,8 +253,11 @@ fn loaded(row: messages::Model) -> Result<Loaded, StoreError> {
             error,
             withheld: row.seen & WITHHELD != 0,
             hold: row.hold_reason.and_then(HoldReason::from_number),
+            turn,
+            passed_attempt: row.passed_attempt.unwrap_or_default(),
         },
         changed: false,
+        loaded_turn: turn,
     })
 }
 
@@ -235,19 +273,22 @@ fn attempt_row(
     attempts::ActiveModel {
         message_seq: Set(loaded.seq),
         number: Set(ended.number),
-        sender: Set(loaded.terms.request.sender.to_string()),
+        sender: Set(loaded.terms.request.sender_at(ended.turn).unwrap_or(loaded.sender()).to_string()),
         start_at_ms: Set(ended.start_at_ms),
         end_at_ms: Set(now),
         outcome: Set(ended.outcome as i16),
         provider_message_id: Set(ended.provider_message_id),
         error: Set(error),
         exchange: Set(exchange),
+        next_sender: NotSet,
+        next_error: NotSet,
     }
 }
 
 fn event_of(loaded: &Loaded, note: Note, now: Millis) -> NewEvent {
     let request = &loaded.terms.request;
     let fold = note.fold;
+    let same = note.turn == loaded.progress.turn;
     let status = StatusChanged {
         message_id: loaded.id,
         status: note.status,
@@ -257,7 +298,9 @@ fn event_of(loaded: &Loaded, note: Note, now: Millis) -> NewEvent {
         contradicts_final: fold.is_some_and(|fold| fold.contradicts_final),
         to: request.to.given.clone(),
         peer: request.to.peer(),
-        provider_message_id: note.provider_message_id.or_else(|| loaded.progress.provider_message_id.clone()),
+        provider_message_id: note
+            .provider_message_id
+            .or_else(|| loaded.progress.provider_message_id.clone().filter(|_| same)),
         attempt: note.attempt,
         error: note.error,
         callback_data: request.callback_data.clone(),
@@ -266,6 +309,8 @@ fn event_of(loaded: &Loaded, note: Note, now: Millis) -> NewEvent {
         client_info: note.client_info,
         contact: note.contact,
         provider_status: note.provider_status,
+        via_sender: (note.turn > 0).then(|| request.sender_at(note.turn).cloned()).flatten(),
+        next_sender: note.passed.then(|| loaded.sender().clone()),
     };
     NewEvent {
         sender: request.sender.clone(),

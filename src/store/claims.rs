@@ -27,6 +27,8 @@ pub struct Claim {
     pub retries: i32,
     /// What was asked for.
     pub request: NewMessage,
+    /// Whose turn it is, of [`NewMessage::sender_at`].
+    pub turn: usize,
     /// When it may no longer be handed over.
     pub expire_at_ms: Millis,
     /// How long its slot is ahead: it must not be handed over before.
@@ -154,14 +156,16 @@ async fn take(
     for row in rows {
         let request: String = row.try_get("", "request")?;
         let message_id = MessageId(row.try_get("", "id")?);
+        let request: NewMessage = serde_json::from_str(&request)
+            .map_err(|e| StoreError::Fault(format!("message {message_id} cannot be read: {e}")))?;
         claims.push(Claim {
             seq: row.try_get("", "seq")?,
             token: wanted.token,
             message_id,
             attempt: row.try_get("", "attempt")?,
             retries: row.try_get("", "retries")?,
-            request: serde_json::from_str(&request)
-                .map_err(|e| StoreError::Fault(format!("message {message_id} cannot be read: {e}")))?,
+            turn: request.turn_of(&wanted.sender).unwrap_or_default(),
+            request,
             expire_at_ms: row.try_get("", "expire_at_ms")?,
             wait: Duration::ZERO,
             noted: row.try_get::<i32>("", "noted")? != 0,

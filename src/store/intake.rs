@@ -204,11 +204,13 @@ impl KnownReports {
         &mut self,
         changes: &mut Changes,
         (seq, attempt): Match,
+        sender: &SenderId,
         report: &StatusReport,
         receive_at_ms: Millis,
         now: Millis,
     ) -> Option<NewEvent> {
-        let id = changes.get(seq)?.id;
+        let loaded = changes.get(seq)?;
+        let (id, turn) = (loaded.id, loaded.terms.request.turn_of(sender).unwrap_or(loaded.progress.turn));
         let key = report_key(report);
         if !self.0.insert((id.0, key)) {
             metrics::counter!("recado_reports_repeated_total").increment(1);
@@ -225,9 +227,10 @@ impl KnownReports {
             client_info: report.client_info.clone(),
             contact: report.contact.clone(),
             report_key: Some(key),
+            turn,
             ..Note::default()
         };
-        changes.step(seq, now, None, |progress, _| progress.reported(attempt, note, now))
+        changes.step(seq, now, None, |progress, terms| progress.reported(attempt, note, terms, now))
     }
 }
 

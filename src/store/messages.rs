@@ -5,14 +5,14 @@ use sea_orm::{ColumnTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, Quer
 
 use super::entity::{attempts, incoming_messages, messages};
 use super::{Store, StoreError, accept};
-use crate::domain::message::{Attempt, AttemptOutcome, HoldReason, Message};
+use crate::domain::message::{Attempt, AttemptOutcome, DeliveryError, HoldReason, Message};
 use crate::domain::status::Seen;
 use crate::domain::{MessageId, MessageStatus, Millis, SenderId};
 
 /// Which messages a list holds: AND across, OR within; an empty list lets everything through.
 #[derive(Debug, Clone, Default)]
 pub struct MessageFilter {
-    /// Of these senders.
+    /// That these senders were asked to send, or have now.
     pub senders: Vec<SenderId>,
     /// That stand there.
     pub statuses: Vec<MessageStatus>,
@@ -77,13 +77,14 @@ impl Store {
         {
             attempts.push(Attempt {
                 number: row.attempt,
-                sender: message.request.sender.clone(),
+                sender: message.sender.clone(),
                 start_at_ms,
                 end_at_ms: None,
                 outcome: None,
                 provider_message_id: None,
                 error: None,
                 exchange: None,
+                passed: None,
             });
         }
         Ok(attempts)
@@ -97,7 +98,10 @@ impl Store {
         use messages::Column;
         let mut query = messages::Entity::find().order_by_desc(Column::Seq).limit(limit);
         if !filter.senders.is_empty() {
-            query = query.filter(Column::Sender.is_in(filter.senders.iter().map(SenderId::as_str)));
+            let ids = || filter.senders.iter().map(SenderId::as_str);
+            let asked_or_now =
+                sea_orm::Condition::any().add(Column::Sender.is_in(ids())).add(Column::AskedSender.is_in(ids()));
+            query = query.filter(asked_or_now);
         }
         if !filter.statuses.is_empty() {
             query = query.filter(Column::Status.is_in(filter.statuses.iter().map(|status| *status as i16)));
@@ -188,6 +192,7 @@ fn message(row: messages::Model) -> Result<Message, StoreError> {
     Ok(Message {
         id: MessageId(row.id),
         seq: row.seq,
+        sender: SenderId::trusted(row.sender),
         request: serde_json::from_str(&row.request).map_err(|e| unreadable(e.to_string()))?,
         idempotency_key: row.idempotency_key,
         accept_at_ms: row.accept_at_ms,
@@ -206,6 +211,8 @@ fn message(row: messages::Model) -> Result<Message, StoreError> {
 fn attempt(row: attempts::Model) -> Result<Attempt, StoreError> {
     let unreadable =
         |e: serde_json::Error| StoreError::Fault(format!("attempt {} of {}: {e}", row.number, row.message_seq));
+    let error = row.next_error.as_deref().map(serde_json::from_str::<Option<DeliveryError>>);
+    let passed = row.next_sender.map(SenderId::trusted).zip(error.transpose().map_err(unreadable)?.flatten());
     Ok(Attempt {
         number: row.number,
         sender: SenderId::trusted(row.sender),
@@ -215,5 +222,6 @@ fn attempt(row: attempts::Model) -> Result<Attempt, StoreError> {
         provider_message_id: row.provider_message_id,
         error: row.error.as_deref().map(serde_json::from_str).transpose().map_err(unreadable)?,
         exchange: row.exchange.as_deref().map(serde_json::from_str).transpose().map_err(unreadable)?,
+        passed,
     })
 }

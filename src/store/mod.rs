@@ -37,6 +37,7 @@ mod noted;
 mod notices;
 mod opt_outs;
 mod pace;
+mod passing;
 mod rows;
 mod senders;
 mod subscriptions;

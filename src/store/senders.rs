@@ -212,7 +212,8 @@ impl Store {
         changes.load(&transaction, seqs.iter().copied().collect(), Default::default()).await?;
         let error = DeliveryError::ours(ErrorReason::SenderDeleted, "the sender was deleted", false);
         let step = |seq: i64| {
-            changes.step(seq, now, None, |progress, _| progress.give_up(error.clone(), now).unwrap_or_default())
+            changes
+                .step(seq, now, None, |progress, terms| progress.give_up(error.clone(), terms, now).unwrap_or_default())
         };
         let events: Vec<NewEvent> = seqs.into_iter().filter_map(step).collect();
         let places = log::take_places(&transaction, events.len(), now).await?;

@@ -16,6 +16,7 @@ use super::log::Appended;
 use super::look_ups::{LookUp, LookedUp};
 use super::{Store, StoreError};
 use crate::domain::event::StatusChanged;
+use crate::domain::message::DeliveryError;
 use crate::domain::pace::Rate;
 use crate::domain::sender::SenderHealth;
 use crate::domain::{Event, MessageId, MessageStatus, Millis, Payload, SenderId, now_ms};
@@ -168,6 +169,17 @@ impl Writer {
     pub async fn cancel(&self, id: MessageId) -> Result<Option<Result<MessageStatus, MessageStatus>>, StoreError> {
         match self.submit(Op::Cancel(id), None).await? {
             Done::Cancelled(outcome) => Ok(outcome),
+            other => Err(mismatch(other)),
+        }
+    }
+
+    /// Gives up to `limit` messages that are due at a sender, and have a fallback, to that; tells how many were looked at.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn pass_by(&self, sender: SenderId, error: DeliveryError, limit: u64) -> Result<usize, StoreError> {
+        match self.submit(Op::PassBy { sender, error, limit }, None).await? {
+            Done::PassedBy(count) => Ok(count),
             other => Err(mismatch(other)),
         }
     }

@@ -11,6 +11,7 @@ mod campaign;
 #[allow(dead_code, reason = "what the in-process tests need of it")]
 #[path = "../it/database.rs"]
 mod database;
+mod fallback;
 #[allow(dead_code, reason = "what the in-process tests need of it")]
 #[path = "../it/gateway.rs"]
 mod gateway;

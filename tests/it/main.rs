@@ -10,6 +10,7 @@ mod devino;
 mod dialog360;
 mod digivox;
 mod events;
+mod fallback;
 mod gateway;
 mod in_doubt;
 mod infobip;

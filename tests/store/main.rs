@@ -93,6 +93,7 @@ fn new(to: &str, body: &str) -> NewMessage {
         ignore_opt_out: false,
         ignore_known_failures: false,
         template_category: None,
+        fallback_senders: Vec::new(),
     }
 }
 

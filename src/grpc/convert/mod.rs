@@ -44,6 +44,11 @@ pub(super) struct SendParts {
 }
 
 impl SendParts {
+    /// Who sends when the sender before cannot, as far as they could be read.
+    pub fn fallback_senders(&self) -> &[SenderId] {
+        &self.options.fallback_senders
+    }
+
     /// The whole, once nothing is wrong.
     pub fn build(self) -> Option<ReadSend> {
         let options = self.options;
@@ -61,6 +66,7 @@ impl SendParts {
             ignore_opt_out: options.ignore_opt_out,
             ignore_known_failures: options.ignore_known_failures,
             template_category: self.template_category,
+            fallback_senders: options.fallback_senders,
         };
         Some(ReadSend { request, key: options.key, validate_only: options.validate_only })
     }
@@ -92,7 +98,7 @@ pub(super) fn message(
     if reply_to_message_id.is_some() && matches!(content, Some(Content::Reaction(_))) {
         violations.add("reply_to_message_id", Reason::NotSupported, "a reaction cannot quote a message");
     }
-    let options = read_options(request.options, now, violations)?;
+    let options = read_options(request.options, sender.as_ref(), now, violations)?;
     if options.ignore_opt_out {
         let description = "only templates may go to somebody who opted out";
         violations.add("options.ignore_opt_out", Reason::NotSupported, description);
@@ -130,7 +136,7 @@ pub(super) fn template(
         let parameters = request.parameters.into_iter().collect();
         Content::Template(Template { template, language_code, parameters, header, buttons })
     });
-    let options = read_options(request.options, now, violations)?;
+    let options = read_options(request.options, sender.as_ref(), now, violations)?;
     Ok(SendParts { sender, content, to, reply_to_message_id: None, template_category: None, options })
 }
 

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::text;
-use crate::domain::Millis;
+use crate::domain::fallback::FALLBACKS_MAX;
 use crate::domain::message::{InDoubtPolicy, MAX_AHEAD_MS, Priority};
+use crate::domain::{Millis, SenderId};
 use crate::error::{Error, Reason, Violations};
 use crate::proto;
 
@@ -29,6 +30,7 @@ pub(super) struct Options {
     pub validate_only: bool,
     pub ignore_opt_out: bool,
     pub ignore_known_failures: bool,
+    pub fallback_senders: Vec<SenderId>,
 }
 
 /// Reads the options of a send.
@@ -37,6 +39,7 @@ pub(super) struct Options {
 /// [`Error::NotImplemented`] for one that this version does not carry out.
 pub(super) fn read_options(
     options: Option<proto::SendOptions>,
+    sender: Option<&SenderId>,
     now: Millis,
     violations: &mut Violations,
 ) -> Result<Options, Error> {
@@ -85,6 +88,7 @@ pub(super) fn read_options(
         validate_only: options.validate_only,
         ignore_opt_out: options.ignore_opt_out,
         ignore_known_failures: options.ignore_known_failures,
+        fallback_senders: fallback_senders(options.fallback_senders, sender, violations),
     })
 }
 
@@ -93,9 +97,6 @@ fn refuse_what_is_not_there(options: &proto::SendOptions) -> Result<(), Error> {
     use proto::window_policy::Action;
     if !options.callback_url.is_empty() {
         return Err(Error::NotImplemented("options.callback_url"));
-    }
-    if !options.fallback_senders.is_empty() {
-        return Err(Error::NotImplemented("options.fallback_senders"));
     }
     let window = options.on_window_closed.as_ref();
     // An empty policy is none.
@@ -131,6 +132,25 @@ pub(in crate::grpc) fn duration(duration: prost_types::Duration) -> Option<Durat
     // prost-types' own conversion overflows on the way from the smallest numbers there are.
     let (seconds, nanos) = (u64::try_from(duration.seconds).ok()?, u32::try_from(duration.nanos).ok()?);
     (nanos < 1_000_000_000).then(|| Duration::new(seconds, nanos))
+}
+
+fn fallback_senders(given: Vec<String>, sender: Option<&SenderId>, violations: &mut Violations) -> Vec<SenderId> {
+    if given.len() > FALLBACKS_MAX {
+        let description = format!("{} senders; a message has at most {FALLBACKS_MAX} to fall back on", given.len());
+        violations.add("options.fallback_senders", Reason::TooLong, description);
+        return Vec::new();
+    }
+    let mut senders: Vec<SenderId> = Vec::with_capacity(given.len());
+    for (i, id) in given.into_iter().enumerate() {
+        let path = format!("options.fallback_senders[{i}]");
+        let Some(id) = violations.check(&path, id.parse::<SenderId>()) else { continue };
+        if sender == Some(&id) || senders.contains(&id) {
+            violations.add(path, Reason::Invalid, format!("{id} is there already: each sender has one turn"));
+        } else {
+            senders.push(id);
+        }
+    }
+    senders
 }
 
 fn validity(given: prost_types::Duration, violations: &mut Violations) -> Option<Millis> {

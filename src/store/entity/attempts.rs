@@ -20,6 +20,10 @@ pub struct Model {
     pub error: Option<String>,
     #[sea_orm(column_type = "Text", nullable)]
     pub exchange: Option<String>,
+    #[sea_orm(column_type = "Text", nullable)]
+    pub next_sender: Option<String>,
+    #[sea_orm(column_type = "Text", nullable)]
+    pub next_error: Option<String>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

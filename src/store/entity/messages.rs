@@ -38,6 +38,11 @@ pub struct Model {
     #[sea_orm(column_type = "Text", nullable)]
     pub error: Option<String>,
     pub hold_reason: Option<i16>,
+    #[sea_orm(column_type = "Text", nullable)]
+    pub asked_sender: Option<String>,
+    #[sea_orm(column_type = "Text", nullable)]
+    pub next_sender: Option<String>,
+    pub passed_attempt: Option<i32>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -510,7 +510,6 @@ on_both_databases! {
         };
         for given in [
             proto::SendOptions { callback_url: "https://example.com".into(), ..none() },
-            proto::SendOptions { fallback_senders: vec!["other".into()], ..none() },
             window(1, None), window(3, None), window(4, template.clone()), window(99, None), window(2, template),
         ] {
             let refusal = refused(gateway.messaging.send_message(options(given)).await);
