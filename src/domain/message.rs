@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::content::Template;
 use super::status::{MessageStatus, Seen};
 use super::{Content, MessageId, Millis, PhoneNumber, SenderId};
 
@@ -36,6 +37,32 @@ pub enum InDoubtPolicy {
     AtMostOnce,
     /// Send again after a wait: the person may get it twice.
     AtLeastOnce,
+}
+
+/// What to do while the person may only be sent templates.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum WindowPolicy {
+    /// Not handed over where the window is known to be closed.
+    #[default]
+    Fail,
+    /// Leave it to the provider.
+    SendAnyway,
+    /// Wait for the person to write.
+    HoldUntilIncoming,
+    /// Send this in its place.
+    SendTemplate(Template),
+}
+
+impl WindowPolicy {
+    /// Whether a closed window does not end the message.
+    pub fn has_another_way(&self) -> bool {
+        matches!(self, Self::HoldUntilIncoming | Self::SendTemplate(_))
+    }
+
+    fn is_default(&self) -> bool {
+        *self == Self::Fail
+    }
 }
 
 /// Why a message is HELD. The numbers are the contract's.
@@ -84,6 +111,9 @@ pub struct NewMessage {
     /// What to do when the answer is lost.
     #[serde(default)]
     pub in_doubt_policy: InDoubtPolicy,
+    /// What to do while the 24-hour window is closed.
+    #[serde(default, skip_serializing_if = "WindowPolicy::is_default")]
+    pub on_window_closed: WindowPolicy,
 }
 
 impl NewMessage {
@@ -122,6 +152,7 @@ impl NewMessage {
         note(self.labels != other.labels, "options.labels");
         note(self.priority != other.priority, "options.priority");
         note(self.in_doubt_policy != other.in_doubt_policy, "options.in_doubt_policy");
+        note(self.on_window_closed != other.on_window_closed, "options.on_window_closed");
         if self.content != other.content {
             fields.extend(content_differences(&self.content, &other.content));
         }
@@ -370,6 +401,7 @@ mod tests {
             labels: BTreeMap::new(),
             priority: Priority::Normal,
             in_doubt_policy: InDoubtPolicy::AtMostOnce,
+            on_window_closed: WindowPolicy::Fail,
         }
     }
 

@@ -125,6 +125,8 @@ pub enum Next {
     InDoubt(DeliveryError),
     /// It was not handed over: what is known says that it would not pass. The attempt is undone.
     Spared(DeliveryError),
+    /// It was not handed over, and may be claimed again at once. The attempt is undone.
+    PutBack,
     /// It waits for what the reason names.
     Held {
         /// What for.
@@ -186,7 +188,7 @@ impl Progress {
         let attempt = |outcome, provider_message_id, error| {
             Some(EndedAttempt { number, start_at_ms, outcome, provider_message_id, error })
         };
-        if matches!(next, Next::Spared(_) | Next::Held { refused: None, .. }) {
+        if matches!(next, Next::Spared(_) | Next::PutBack | Next::Held { refused: None, .. }) {
             // What was not tried is no attempt.
             self.attempt -= 1;
         }
@@ -223,6 +225,13 @@ impl Progress {
             Next::Spared(error) => {
                 let note = (!settled).then(|| self.report(MessageStatus::Failed, self.attempt, Some(error), now));
                 Step { note, ended: None }
+            }
+            Next::PutBack => {
+                if !settled {
+                    self.ready = true;
+                    self.due_at_ms = Some(terms.expire_at_ms);
+                }
+                Step::default()
             }
             Next::Held { reason, refused } => {
                 let ended = refused.clone().and_then(|error| attempt(AttemptOutcome::Refused, None, Some(error)));
@@ -452,6 +461,7 @@ mod tests {
             labels: BTreeMap::new(),
             priority: Priority::Normal,
             in_doubt_policy: policy,
+            on_window_closed: Default::default(),
         };
         Terms { expire_at_ms: request.expire_at(0), request, accept_at_ms: 0 }
     }

@@ -11,7 +11,7 @@ use super::Parts;
 use super::call::{end, write_down};
 use crate::domain::judge::{self, Case, Known, Verdict};
 use crate::domain::progress::Next;
-use crate::domain::{NewMessage, now_ms};
+use crate::domain::{NewMessage, now_ms, window};
 use crate::senders::Account;
 use crate::store::{Claim, StoreError};
 
@@ -32,7 +32,7 @@ pub(super) async fn judge(parts: &Arc<Parts>, account: &Account, claims: Vec<Cla
     if !kept_back.is_empty() {
         let parts = parts.clone();
         tokio::spawn(async move {
-            let written = kept_back.into_iter().map(|(claim, next)| write_down(&parts, end(&claim, next, None)));
+            let written = kept_back.into_iter().map(|(claim, next)| write_down(&parts, end(&claim, next)));
             join_all(written).await;
         });
     }
@@ -40,19 +40,19 @@ pub(super) async fn judge(parts: &Arc<Parts>, account: &Account, claims: Vec<Cla
 }
 
 /// Whether anything is asked about a message. One that needs no judge costs no statement.
-fn is_judged(_account: &Account, _request: &NewMessage) -> bool {
-    false
+fn is_judged(account: &Account, request: &NewMessage) -> bool {
+    account.provider.capabilities().windows && window::is_needed(&request.content, &request.on_window_closed)
 }
 
 /// Parts messages that go from those that do not, with what becomes of these.
 fn part(account: &Account, claims: Vec<Claim>, known: &HashMap<String, Known>) -> (Vec<Claim>, Vec<(Claim, Next)>) {
     let (mut go, mut kept_back) = (Vec::with_capacity(claims.len()), Vec::new());
-    let now = now_ms();
+    let (now, windows) = (now_ms(), account.provider.capabilities().windows);
     for mut claim in claims {
         let nothing = Known::default();
         let known = known.get(&claim.request.to.peer()).unwrap_or(&nothing);
         let verdict = match is_judged(account, &claim.request) {
-            true => judge::judge(&Case { request: &claim.request, known, now }),
+            true => judge::judge(&Case { request: &claim.request, windows, known, now }),
             false => Verdict::Go,
         };
         match verdict {

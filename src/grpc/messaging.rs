@@ -7,11 +7,12 @@ use futures::future::join_all;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
-use super::convert::{self, ReadSend, SendParts};
+use super::convert::{self, ReadSend, SendParts, TEMPLATE};
 use super::{Services, answer, auth, download, status};
 use crate::access::{Caller, Scope};
 use crate::catalogue::Judgement;
-use crate::domain::{Content, Cursor, MessageId, MessageStatus, Millis, NewMessage, SenderId, now_ms};
+use crate::domain::message::WindowPolicy;
+use crate::domain::{Content, Cursor, ErrorReason, MessageId, MessageStatus, Millis, NewMessage, SenderId, now_ms};
 use crate::error::{Error, Reason, Violations};
 use crate::proto;
 use crate::proto::messaging_service_server::MessagingService;
@@ -89,16 +90,22 @@ impl Messaging {
             (Some(account), Some(Content::Template(template))) => self.0.catalogues.judge(account, template).await?,
             _ => Judgement::default(),
         };
+        let instead = match &account {
+            Some(account) => self.judge_instead(account, &mut parts, &mut violations).await?,
+            None => Judgement::default(),
+        };
         if !violations.is_empty() {
             judgement.add_to(&mut violations);
+            instead.add_below(TEMPLATE, &mut violations);
             return Err(violations.into_error());
         }
         let Some(ReadSend { request, key, validate_only }) = parts.build() else {
             return Err(Error::Internal(anyhow::anyhow!("a send without violations could not be built")));
         };
         self.check_quoted(caller, &request).await?;
-        let template_unchecked = judgement.unchecked;
-        if let Some(error) = judgement.into_error()
+        let template_unchecked = judgement.unchecked || instead.unchecked;
+        let instead = instead.into_error().map(|error| below(error, TEMPLATE));
+        if let Some(error) = judgement.into_error().or(instead)
             // What was accepted once is answered again, whatever became of its template.
             && !self.is_repeat(caller, key.as_deref(), &request).await?
         {
@@ -149,6 +156,24 @@ impl Messaging {
         Ok(Some(account))
     }
 
+    /// Judges the template that is to go while the window is closed, as if it were to go at once.
+    async fn judge_instead(
+        &self,
+        account: &Account,
+        parts: &mut SendParts,
+        violations: &mut Violations,
+    ) -> Result<Judgement, Error> {
+        let WindowPolicy::SendTemplate(template) = &mut parts.options.on_window_closed else {
+            return Ok(Judgement::default());
+        };
+        let judgement = self.0.catalogues.judge(account, template).await?;
+        let mut inner = Violations::default();
+        let content = Content::Template(template.clone());
+        account.provider.capabilities().check(&content, account.sender.provider, &mut inner);
+        violations.nest(TEMPLATE, inner);
+        Ok(judgement)
+    }
+
     /// Asks the provider, where only it knows whether the message can be handed over. One that goes out later is judged
     /// then; and one that was accepted before is answered as before, whatever has become of the conversation.
     async fn ask_provider(
@@ -168,6 +193,12 @@ impl Messaging {
             return Ok(());
         }
         match tokio::time::timeout_at(until, account.provider.admits(&request.to, &request.content)).await {
+            // What then, the caller has said.
+            Ok(Err(error))
+                if error.reason == ErrorReason::OutsideWindow && request.on_window_closed.has_another_way() =>
+            {
+                Ok(())
+            }
             Ok(Err(error)) => Err(Error::Precondition {
                 reason: error.reason.as_str(),
                 message: format!("provider {} would not take it: {}", account.sender.provider, error.provider_message),

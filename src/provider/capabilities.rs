@@ -53,6 +53,8 @@ pub struct Capabilities {
     pub look_up: bool,
     /// Whether the provider is asked before a message is accepted ([`super::Provider::admits`]).
     pub admits: bool,
+    /// Whether only templates reach people who have not written within 24 hours. That is WhatsApp's own rule.
+    pub windows: bool,
 }
 
 impl Default for Capabilities {
@@ -79,6 +81,7 @@ impl Default for Capabilities {
             catalogue: false,
             look_up: false,
             admits: false,
+            windows: true,
         }
     }
 }

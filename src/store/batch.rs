@@ -8,16 +8,19 @@ use sea_orm::DatabaseTransaction;
 use uuid::Uuid;
 
 use super::accept::{self, Accept, Accepted, KeyUsed};
-use super::changes::Changes;
+use super::changes::{Changes, Loaded};
 use super::claims::{self, Claimed, EndedCall, Wanted};
 use super::intake::{self, Incoming, Intake, KnownReports, Match, Parked, ProviderId};
 use super::journal::{self, NewJournalEntry};
 use super::log::{self, Appended, NewEvent};
 use super::look_ups::{self, LookUp, LookedUp};
+use super::windows::{self, Conversation, OfWindow, Windows};
 use super::{Store, StoreError, health, notices, pace, rows};
+use crate::domain::message::HoldReason;
 use crate::domain::progress::{Next, Step};
 use crate::domain::sender::SenderHealth;
-use crate::domain::{MessageId, MessageStatus, Millis, SenderId};
+use crate::domain::window::WindowState;
+use crate::domain::{Content, ErrorReason, MessageId, MessageStatus, Millis, SenderId};
 use crate::provider::{Report, StatusReport};
 
 /// One piece of work for the writer.
@@ -104,17 +107,21 @@ pub(super) async fn write(
         now,
         changes: Changes::default(),
         known: KnownReports::default(),
+        refusals: Vec::new(),
         learnt: Vec::new(),
         events: Vec::new(),
         effects: Effects::default(),
+        windows: lock_windows(transaction, ops).await?,
     };
     let mut done: Vec<Option<Done>> = vec![None; ops.len()];
     batch.messages(ops, &mut done).await?;
     batch.journal(ops).await?;
     batch.health(ops).await?;
     batch.accepts_and_events(ops, &mut done).await?;
-    let Batch { changes, mut effects, learnt, .. } = batch;
+    let Batch { changes, mut effects, learnt, windows, refusals, .. } = batch;
     changes.write(transaction).await?;
+    windows.write(transaction).await?;
+    windows::refused_later(transaction, refusals).await?;
     intake::learn_ids(transaction, learnt).await?;
     for (op, done) in ops.iter().zip(&mut done) {
         match op {
@@ -138,10 +145,13 @@ struct Batch<'t> {
     now: Millis,
     changes: Changes,
     known: KnownReports,
+    /// What statuses said of windows, of messages that were accepted then.
+    refusals: Vec<(Conversation, Millis)>,
     /// Providers' ids of attempts whose answer brought none.
     learnt: Vec<(Match, String)>,
     events: Vec<NewEvent>,
     effects: Effects,
+    windows: Windows,
 }
 
 impl Batch<'_> {
@@ -247,12 +257,33 @@ impl Batch<'_> {
         if !withheld.is_empty() && !receipt {
             self.fold_withheld(call.seq, &withheld);
         }
+        let next = self.by_window(call);
         let event = self.changes.step(call.seq, now, call.exchange.as_ref(), |progress, terms| {
-            progress.ended(call.token, call.attempt, call.next.clone(), terms, now)
+            progress.ended(call.token, call.attempt, next, terms, now)
         });
         self.events.extend(event);
         if !withheld.is_empty() && receipt {
             self.fold_withheld(call.seq, &withheld);
+        }
+    }
+
+    /// What follows a call whose message is to wait for its window: the person may have written meanwhile. And what the
+    /// provider said of the window is noted.
+    fn by_window(&mut self, call: &EndedCall) -> Next {
+        let Some(OfWindow { sender, peer, refused_at_ms }) = &call.of_window else { return call.next.clone() };
+        if let Some(at_ms) = refused_at_ms {
+            self.windows.refused(sender, peer, *at_ms);
+        }
+        let open = matches!(self.windows.state(sender, peer, self.now), WindowState::Open(_));
+        match &call.next {
+            Next::Held { reason: HoldReason::WindowClosed, refused: None } if open => {
+                self.effects.ready.insert(sender.clone());
+                Next::PutBack
+            }
+            Next::Held { reason: HoldReason::WindowClosed, refused: Some(error) } if open => {
+                Next::RetryIn(windows::OPENED_MEANWHILE, error.clone())
+            }
+            next => next.clone(),
         }
     }
 
@@ -352,14 +383,41 @@ impl Batch<'_> {
                 _ => None,
             })
         });
-        self.events.extend(intake::record_incoming(self.transaction, incoming.collect(), self.now).await?);
+        let events = intake::record_incoming(self.transaction, incoming.collect(), &mut self.windows, self.now).await?;
+        self.events.extend(events);
+        self.release_held().await?;
         self.events.extend(notices::record(self.transaction, &intakes, self.now).await?);
         intake::mark_parsed(self.transaction, &intakes).await
+    }
+
+    /// Lets messages go that waited for somebody who has written now.
+    async fn release_held(&mut self) -> Result<(), StoreError> {
+        let heard_of = self.windows.heard_of();
+        if heard_of.is_empty() {
+            return Ok(());
+        }
+        for seq in self.changes.load_held(self.transaction, heard_of).await? {
+            self.changes.step(seq, self.now, None, |progress, _| {
+                progress.unheld(HoldReason::WindowClosed);
+                Step::default()
+            });
+            if let Some(loaded) = self.changes.get(seq) {
+                self.effects.ready.insert(loaded.terms.request.sender.clone());
+            }
+        }
+        Ok(())
     }
 
     /// Folds a report into its message. The first one that names both our id and the provider's, where the answer was lost
     /// or had none, is what later reports find the message by, which name only the provider's.
     fn fold(&mut self, found: Match, report: &StatusReport, receive_at_ms: Millis) {
+        if report.error.as_ref().is_some_and(|error| error.reason == ErrorReason::OutsideWindow)
+            && let Some(Loaded { terms, .. }) = self.changes.get(found.0)
+            && !matches!(terms.request.content, Content::Template(_))
+        {
+            let conversation = (terms.request.sender.clone(), terms.request.to.peer());
+            self.refusals.push((conversation, terms.accept_at_ms));
+        }
         let nameless = self.changes.get(found.0).is_some_and(|loaded| loaded.progress.provider_message_id.is_none());
         if let Some(id) = report.provider_message_id.clone().filter(|_| nameless) {
             self.learnt.push((found, id));
@@ -495,6 +553,24 @@ fn repeated(used: KeyUsed) -> Done {
         KeyUsed::Same(accepted) => Ok(accepted),
         KeyUsed::Other { key, message_id, fields } => Err(Reused { key, message_id, fields }),
     })
+}
+
+/// Windows come before messages, so that no two replicas wait for each other.
+async fn lock_windows(transaction: &DatabaseTransaction, ops: &[Op]) -> Result<Windows, StoreError> {
+    let (mut people, mut conversations) = (Vec::new(), Vec::new());
+    for op in ops {
+        match op {
+            Op::Ended(EndedCall { of_window: Some(OfWindow { sender, peer, .. }), .. }) => {
+                conversations.push((sender.clone(), peer.clone()));
+            }
+            Op::Intake(intake) => people.extend(intake.parsed.reports.iter().filter_map(|item| match &item.report {
+                Report::Incoming(report) if report.content.opens_window() => Some((&item.sender, &report.contact)),
+                _ => None,
+            })),
+            _ => {}
+        }
+    }
+    Windows::lock(transaction, &people, conversations).await
 }
 
 fn status_reports(intake: &Intake) -> impl Iterator<Item = (&SenderId, &StatusReport)> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sea_orm::sea_query::Value;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, Statement};
 
-use super::{Store, StoreError, look_ups, pace, rows};
+use super::{OfWindow, Store, StoreError, look_ups, pace, rows};
 use crate::domain::message::Exchange;
 use crate::domain::pace::Rate;
 use crate::domain::progress::Next;
@@ -55,6 +55,8 @@ pub struct EndedCall {
     pub next: Next,
     /// What was said.
     pub exchange: Option<Arc<Exchange>>,
+    /// What it has to do with the window of its conversation; mostly nothing.
+    pub of_window: Option<OfWindow>,
 }
 
 /// What a claim asks for.

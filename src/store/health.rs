@@ -61,7 +61,7 @@ fn changed(health: SenderHealth) -> SenderChanged {
 /// A sender that is deleted leaves nothing.
 pub(super) async fn forget(transaction: &DatabaseTransaction, sender: &SenderId) -> Result<(), StoreError> {
     let backend = transaction.get_database_backend();
-    for table in ["sender_health", "paces", "contact_paces"] {
+    for table in ["sender_health", "paces", "contact_paces", "windows"] {
         let text = format!("DELETE FROM {table} WHERE sender = $1");
         transaction.execute_raw(rows::statement(backend, &text, [sender.as_str().into()])).await?;
     }

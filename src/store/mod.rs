@@ -36,6 +36,7 @@ mod rows;
 mod senders;
 mod subscriptions;
 mod templates;
+mod windows;
 mod writer;
 
 pub use accept::{Accept, Accepted};
@@ -50,6 +51,7 @@ pub use messages::{Found, MessageFilter};
 pub use senders::StoredSender;
 pub use subscriptions::{Hold, StoredSubscription};
 pub use templates::{CatalogueState, Saved};
+pub use windows::OfWindow;
 pub use writer::{Listener, Writer};
 
 /// How long a lone statement may wait for a connection before the store counts as away.

@@ -29,3 +29,4 @@ mod templates;
 mod tools;
 mod twilio;
 mod waiting;
+mod windows;

@@ -89,6 +89,7 @@ fn new(to: &str, body: &str) -> NewMessage {
         labels: BTreeMap::new(),
         priority: Priority::Normal,
         in_doubt_policy: InDoubtPolicy::AtMostOnce,
+        on_window_closed: Default::default(),
     }
 }
 
