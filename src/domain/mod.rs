@@ -11,6 +11,7 @@ pub mod media;
 pub mod message;
 pub mod pace;
 pub mod phone;
+pub mod plan;
 pub mod progress;
 pub mod sender;
 pub mod status;

@@ -137,7 +137,7 @@ impl Messaging {
     }
 
     /// Whether the sender is there for this caller and can carry the content; answers it, when it could be read.
-    async fn check_sender(
+    pub(super) async fn check_sender(
         &self,
         caller: &Caller,
         parts: &SendParts,
@@ -218,7 +218,7 @@ impl Messaging {
     }
 
     /// Whether a key is new, or was used for the same content: what a send finds out when it is stored.
-    async fn check_key(&self, caller: &Caller, key: &str, request: &NewMessage) -> Result<(), Error> {
+    pub(super) async fn check_key(&self, caller: &Caller, key: &str, request: &NewMessage) -> Result<(), Error> {
         let Some(first) = self.0.store.message_of_key(&caller.id, key).await? else { return Ok(()) };
         let fields = request.differences(&first.request);
         match fields.is_empty() {
@@ -228,7 +228,7 @@ impl Messaging {
     }
 
     /// Whether the messages that this one quotes or reacts to are this sender's.
-    async fn check_quoted(&self, caller: &Caller, request: &NewMessage) -> Result<(), Error> {
+    pub(super) async fn check_quoted(&self, caller: &Caller, request: &NewMessage) -> Result<(), Error> {
         let reaction = match &request.content {
             Content::Reaction(reaction) => reaction.message_id,
             _ => None,
@@ -306,7 +306,7 @@ fn batch_result(sent: Result<Answer, Error>) -> proto::BatchSendResult {
 }
 
 /// The same error with its fields' paths below an entry.
-fn below(error: Error, path: &str) -> Error {
+pub(super) fn below(error: Error, path: &str) -> Error {
     match error {
         Error::Invalid(inner) => {
             let mut violations = Violations::default();
@@ -392,8 +392,8 @@ impl MessagingService for Messaging {
         &self,
         request: Request<proto::PlanSendRequest>,
     ) -> Result<Response<proto::PlanSendResponse>, Status> {
-        auth::caller(&request, Scope::Send)?;
-        Err(Error::NotImplemented("PlanSend").into())
+        let caller = auth::caller(&request, Scope::Send)?;
+        Ok(Response::new(self.plan(&caller, request.into_inner()).await?))
     }
 
     async fn get_message(

@@ -21,6 +21,7 @@ mod download;
 pub mod events;
 mod follow;
 pub mod messaging;
+mod plan;
 mod sender;
 pub mod server;
 pub mod status;

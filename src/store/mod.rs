@@ -31,6 +31,7 @@ mod look_ups;
 mod media;
 mod messages;
 mod notices;
+mod outlook;
 mod pace;
 mod rows;
 mod senders;

@@ -17,9 +17,9 @@ mod policies;
 mod refused;
 
 /// The template that goes in a text's place.
-const REOPEN: &str = "order_ready_v2";
+pub const REOPEN: &str = "order_ready_v2";
 
-fn reopen() -> proto::TemplateContent {
+pub fn reopen() -> proto::TemplateContent {
     proto::TemplateContent {
         template: REOPEN.into(),
         language_code: "pt_BR".into(),
@@ -28,14 +28,14 @@ fn reopen() -> proto::TemplateContent {
     }
 }
 
-fn options(action: Action) -> proto::SendOptions {
+pub fn options(action: Action) -> proto::SendOptions {
     let template = (action == Action::SendTemplate).then(reopen);
     let policy = proto::WindowPolicy { action: action as i32, template };
     proto::SendOptions { on_window_closed: Some(policy), ..Default::default() }
 }
 
 /// A text of the sender `acme` with a policy.
-fn guarded(to: &str, body: &str, action: Action) -> proto::SendMessageRequest {
+pub fn guarded(to: &str, body: &str, action: Action) -> proto::SendMessageRequest {
     with(text("acme", to, body), options(action))
 }
 
@@ -51,7 +51,7 @@ fn said(from: &str) -> Value {
 }
 
 /// Has a person write, and waits until the window is on disk.
-async fn open(gateway: &TestGateway, fake: &FakeProvider, from: &str) -> Result<()> {
+pub async fn open(gateway: &TestGateway, fake: &FakeProvider, from: &str) -> Result<()> {
     wrote(gateway, fake, said(from));
     let rows = gateway.rows().await?;
     let heard = format!("windows WHERE peer = '{from}' AND heard_at_ms IS NOT NULL");
@@ -59,7 +59,7 @@ async fn open(gateway: &TestGateway, fake: &FakeProvider, from: &str) -> Result<
 }
 
 /// Makes all windows as old as if nobody had written for a day.
-async fn age(gateway: &TestGateway) -> Result<()> {
+pub async fn age(gateway: &TestGateway) -> Result<()> {
     const DAY_MS: i64 = 86_400_000;
     let sql = format!(
         "UPDATE windows SET heard_at_ms = heard_at_ms - {DAY_MS}, expire_at_ms = expire_at_ms - {DAY_MS}, \

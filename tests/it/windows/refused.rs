@@ -91,10 +91,10 @@ on_both_databases! {
         let mut gateway = TestGateway::start(engine).await?;
         let fake = fake(silent()).await?;
         gateway.cloudhumans_sender("acme", &fake.base_url("cloudhumans")).await?;
-        // The fake knows nobody who has never written.
-        let refusal = gateway.messaging.send_message(guarded(&number(1), "x", Action::Fail)).await.unwrap_err();
+        let closed = "+5511987650403";
+        let refusal = gateway.messaging.send_message(guarded(closed, "x", Action::Fail)).await.unwrap_err();
         assert_eq!(crate::tools::reason(&refusal).0, "OUTSIDE_WINDOW");
-        let held = gateway.send(guarded(&number(1), "x", Action::HoldUntilIncoming)).await?;
+        let held = gateway.send(guarded(closed, "x", Action::HoldUntilIncoming)).await?;
         gateway.stream(after(&held.cursor)).await?.until(&held.message_id, MessageStatus::Held).await?;
         gateway.stop().await?;
         Ok(())
