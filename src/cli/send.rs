@@ -1,10 +1,11 @@
 //! `recado send`: one message, to try things.
 
 use clap::ValueEnum;
+use recado::proto::plan_send_request::Entry;
 use recado::proto::send_message_request::Content;
 use recado::proto::{
-    Media, MediaKind, MessageStatus, SendMessageRequest, SendMessageResponse, SendOptions, SendTemplateRequest, Text,
-    media,
+    Media, MediaKind, MessageStatus, PlanSendRequest, SendMessageRequest, SendMessageResponse, SendOptions,
+    SendTemplateRequest, Text, media,
 };
 
 use super::client::{Server, refused};
@@ -46,6 +47,9 @@ pub struct Args {
     /// Make every check, send nothing
     #[arg(long)]
     validate_only: bool,
+    /// Explain what the send would do, as things stand; send nothing
+    #[arg(long, conflicts_with = "validate_only")]
+    plan: bool,
     /// Print the answer as one line of JSON
     #[arg(long)]
     json: bool,
@@ -87,6 +91,13 @@ fn pair(text: &str) -> Result<(String, String), String> {
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut client = args.server.messaging().await?;
     let (as_json, validate_only) = (args.json, args.validate_only);
+    if args.plan {
+        let response = client.plan_send(planned(args)).await.map_err(refused)?.into_inner();
+        return output::line(&match as_json {
+            true => output::full_json("PlanSendResponse", &response)?,
+            false => response.explanation.join("\n"),
+        });
+    }
     let response = match template(&args) {
         Some(request) => {
             let answer = client.send_template(request).await.map_err(refused)?.into_inner();
@@ -127,6 +138,14 @@ fn template(args: &Args) -> Option<SendTemplateRequest> {
         options: options(args),
         ..SendTemplateRequest::default()
     })
+}
+
+fn planned(args: Args) -> PlanSendRequest {
+    let entry = match template(&args) {
+        Some(request) => Entry::Template(request),
+        None => Entry::Message(message(args)),
+    };
+    PlanSendRequest { entry: Some(entry) }
 }
 
 fn message(args: Args) -> SendMessageRequest {
@@ -189,5 +208,7 @@ mod tests {
         assert_eq!(request.parameters["name"], "");
         assert_eq!(request.language_code, "pt_BR");
         assert!(template(&args("send --to 1 --text hi")).is_none());
+        assert!(matches!(planned(args("send --to 1 --template t --plan")).entry, Some(Entry::Template(_))));
+        assert!(matches!(planned(args("send --to 1 --text hi --plan")).entry, Some(Entry::Message(_))));
     }
 }

@@ -345,6 +345,8 @@ pub struct Attempt {
     pub error: Option<DeliveryError>,
     /// What was said, redacted.
     pub exchange: Option<Exchange>,
+    /// Whether the template of the message's window policy went in its place.
+    pub instead: bool,
 }
 
 /// How an attempt ended.

@@ -95,6 +95,8 @@ pub struct EndedAttempt {
     pub provider_message_id: Option<String>,
     /// Why it did not pass.
     pub error: Option<DeliveryError>,
+    /// Other content went in the place of what was asked for; said by whoever hands over.
+    pub instead: bool,
 }
 
 /// What came of a step.
@@ -186,7 +188,7 @@ impl Progress {
         let start_at_ms = self.attempt_start_at_ms.take().unwrap_or(now);
         self.claim = None;
         let attempt = |outcome, provider_message_id, error| {
-            Some(EndedAttempt { number, start_at_ms, outcome, provider_message_id, error })
+            Some(EndedAttempt { number, start_at_ms, outcome, provider_message_id, error, instead: false })
         };
         if matches!(next, Next::Spared(_) | Next::PutBack | Next::Held { refused: None, .. }) {
             // What was not tried is no attempt.
@@ -366,6 +368,7 @@ impl Progress {
             outcome,
             provider_message_id: None,
             error: (outcome == AttemptOutcome::InDoubt).then_some(error),
+            instead: false,
         };
         self.due_at_ms = None;
         let note = (self.status == MessageStatus::Sending).then(|| self.fall_in_doubt(number, terms, now));

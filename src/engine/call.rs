@@ -190,7 +190,15 @@ fn kept_back(outcome: Result<Receipt, SendError>) -> Result<Receipt, SendError> 
 
 pub(super) fn end(claim: &Claim, next: Next) -> EndedCall {
     let of_window = matches!(next, Next::Held { .. }).then(|| of_window(claim, None));
-    EndedCall { seq: claim.seq, token: claim.token, attempt: claim.attempt, next, exchange: None, of_window }
+    EndedCall {
+        seq: claim.seq,
+        token: claim.token,
+        attempt: claim.attempt,
+        next,
+        exchange: None,
+        instead: claim.instead,
+        of_window,
+    }
 }
 
 fn of_window(claim: &Claim, refused_at_ms: Option<Millis>) -> OfWindow {

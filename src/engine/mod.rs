@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::domain::progress::Next;
 use crate::domain::sender::{SenderHealth, SenderState};
 use crate::domain::{SenderId, now_ms};
 use crate::senders::{Account, Senders};
@@ -29,6 +30,7 @@ pub use next::Backoff;
 
 use breaker::{Breaker, Heard};
 use gate::Gate;
+use judge::Judged;
 use leases::Leases;
 
 /// Timers that are looked at in one transaction.
@@ -81,21 +83,11 @@ impl Wake {
 enum News {
     /// A sender has messages to hand over.
     Ready(SenderId),
-    /// A claim came back; `asked` is how many it might have brought.
-    Claimed { sender: SenderId, asked: usize, claimed: Result<Judged, StoreError> },
+    /// A claim came back and was judged; `asked` is how many it might have brought, and the time how long until the
+    /// sender's rate lets through more.
+    Claimed { sender: SenderId, asked: usize, claimed: Result<(Judged, Option<Duration>), StoreError> },
     /// Calls ended and are written down.
     Ended { sender: SenderId, count: usize, said: Said },
-}
-
-/// What a claim brought, judged.
-#[derive(Debug, Default)]
-struct Judged {
-    /// Messages to hand over, in the order in which they are to go.
-    claims: Vec<Claim>,
-    /// How many were claimed, with those that are not handed over.
-    brought: usize,
-    /// How long until the sender's rate lets through more.
-    room_in: Option<Duration>,
 }
 
 /// What a call showed about the sender as a whole.
@@ -318,7 +310,9 @@ impl Dispatcher {
             let lease = parts.config.lease;
             let claimed = parts.writer.claim(sender.clone(), room as u64, token, lease, rate, look_up).await;
             let claimed = match claimed {
-                Ok(claimed) => judged(&parts, &account, claimed).await,
+                Ok(Claimed { claims, room_in }) => {
+                    judge::judge(&parts, &account, claims).await.map(|judged| (judged, room_in))
+                }
                 Err(error) => Err(error),
             };
             if claimed.is_err() {
@@ -328,16 +322,17 @@ impl Dispatcher {
         });
     }
 
-    fn claimed(&mut self, sender: SenderId, asked: usize, claimed: Result<Judged, StoreError>) {
-        let Judged { claims, brought, room_in } = claimed.unwrap_or_else(|error| {
+    fn claimed(&mut self, sender: SenderId, asked: usize, claimed: Result<(Judged, Option<Duration>), StoreError>) {
+        let (Judged { go: claims, kept_back }, room_in) = claimed.unwrap_or_else(|error| {
             // The look-around comes back to it.
             tracing::warn!(%sender, %error, "messages could not be claimed");
-            Judged::default()
+            Default::default()
         });
+        let brought = claims.len() + kept_back.len();
         let line = self.lines.entry(sender.clone()).or_default();
         line.claiming = false;
-        line.under_way -= asked - claims.len();
-        self.under_way -= asked - claims.len();
+        line.under_way -= asked - brought;
+        self.under_way -= asked - brought;
         if let Some(wait) = room_in {
             line.hold(wait);
         }
@@ -345,6 +340,9 @@ impl Dispatcher {
             line.breaker.nothing_to_probe();
         }
         let again = line.more || brought == asked || room_in.is_some();
+        if !kept_back.is_empty() {
+            self.keep_back(sender.clone(), kept_back);
+        }
         if !claims.is_empty() {
             match self.parts.senders.get(&sender) {
                 Some(account) => self.hand_over(&account, claims),
@@ -374,17 +372,17 @@ impl Dispatcher {
         }
     }
 
+    fn keep_back(&mut self, sender: SenderId, kept_back: Vec<(Claim, Next)>) {
+        self.parts.leases.add(kept_back.iter().map(|(claim, _)| claim));
+        self.lines.entry(sender.clone()).or_default().calls += 1;
+        tokio::spawn(judge::keep_back(self.parts.clone(), sender, kept_back));
+    }
+
     fn put_back(&mut self, sender: SenderId, claims: Vec<Claim>) {
         self.parts.leases.add(&claims);
         self.lines.entry(sender.clone()).or_default().calls += 1;
         tokio::spawn(call::sender_is_gone(self.parts.clone(), sender, claims));
     }
-}
-
-async fn judged(parts: &Arc<Parts>, account: &Account, claimed: Claimed) -> Result<Judged, StoreError> {
-    let Claimed { claims, room_in } = claimed;
-    let brought = claims.len();
-    Ok(Judged { claims: judge::judge(parts, account, claims).await?, brought, room_in })
 }
 
 async fn wake_later(wake: Wake, sender: SenderId, at: Instant) {

@@ -508,6 +508,7 @@ pub(super) fn attempt(attempt: &Attempt) -> proto::Attempt {
         provider_message_id: attempt.provider_message_id.clone().unwrap_or_default(),
         error: attempt.error.as_ref().map(delivery_error),
         exchanges: exchange.collect(),
+        window_template: attempt.instead,
     }
 }
 

@@ -259,7 +259,11 @@ impl Batch<'_> {
         }
         let next = self.by_window(call);
         let event = self.changes.step(call.seq, now, call.exchange.as_ref(), |progress, terms| {
-            progress.ended(call.token, call.attempt, next, terms, now)
+            let mut step = progress.ended(call.token, call.attempt, next, terms, now);
+            if let Some(ended) = &mut step.ended {
+                ended.instead = call.instead;
+            }
+            step
         });
         self.events.extend(event);
         if !withheld.is_empty() && receipt {

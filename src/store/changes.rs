@@ -263,6 +263,7 @@ fn attempt_row(
         provider_message_id: Set(ended.provider_message_id),
         error: Set(error),
         exchange: Set(exchange),
+        instead: Set(ended.instead.then_some(true)),
     }
 }
 

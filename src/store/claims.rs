@@ -31,6 +31,8 @@ pub struct Claim {
     pub expire_at_ms: Millis,
     /// How long its slot is ahead: it must not be handed over before.
     pub wait: Duration,
+    /// Other content is handed over in the place of what was asked for.
+    pub instead: bool,
 }
 
 /// What a claim brought.
@@ -55,6 +57,8 @@ pub struct EndedCall {
     pub next: Next,
     /// What was said.
     pub exchange: Option<Arc<Exchange>>,
+    /// Other content was handed over in the place of what was asked for.
+    pub instead: bool,
     /// What it has to do with the window of its conversation; mostly nothing.
     pub of_window: Option<OfWindow>,
 }
@@ -154,6 +158,7 @@ async fn take(
                 .map_err(|e| StoreError::Fault(format!("message {message_id} cannot be read: {e}")))?,
             expire_at_ms: row.try_get("", "expire_at_ms")?,
             wait: Duration::ZERO,
+            instead: false,
         });
     }
     if let Some(after) = wanted.look_up_ms {

@@ -84,6 +84,7 @@ impl Store {
                 provider_message_id: None,
                 error: None,
                 exchange: None,
+                instead: false,
             });
         }
         Ok(attempts)
@@ -215,5 +216,6 @@ fn attempt(row: attempts::Model) -> Result<Attempt, StoreError> {
         provider_message_id: row.provider_message_id,
         error: row.error.as_deref().map(serde_json::from_str).transpose().map_err(unreadable)?,
         exchange: row.exchange.as_deref().map(serde_json::from_str).transpose().map_err(unreadable)?,
+        instead: row.instead.unwrap_or_default(),
     })
 }

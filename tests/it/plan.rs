@@ -66,7 +66,10 @@ async fn everything(database: &DatabaseConnection) -> Result<Vec<String>> {
         let mut parts = Vec::new();
         for column in database.query_all_raw(names).await? {
             let column: String = column.try_get("", "name")?;
-            parts.push(format!("COALESCE(CAST({column} AS text), '-')"));
+            parts.push(match backend {
+                DbBackend::Postgres => format!("COALESCE(CAST({column} AS text), '-')"),
+                _ => format!("quote({column})"),
+            });
         }
         let all = format!("SELECT {} AS line FROM {table} ORDER BY 1", parts.join(" || '|' || "));
         for row in database.query_all_raw(Statement::from_string(backend, all)).await? {

@@ -20,6 +20,7 @@ pub struct Model {
     pub error: Option<String>,
     #[sea_orm(column_type = "Text", nullable)]
     pub exchange: Option<String>,
+    pub instead: Option<bool>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

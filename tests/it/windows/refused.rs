@@ -44,6 +44,8 @@ on_both_databases! {
             let (message, tries) = gateway.message(&sent.message_id).await?;
             assert_eq!(outcomes(&tries), attempts, "{action:?}");
             assert_eq!(tries[0].error.as_ref().unwrap().reason(), DeliveryErrorReason::OutsideWindow);
+            let templates: Vec<bool> = tries.iter().map(|attempt| attempt.window_template).collect();
+            assert_eq!(templates, if word == "SENT" { vec![false, true] } else { vec![false] });
             assert_eq!(fake.rows().first().map(|row| row.text.trim().to_owned()).as_deref(), given, "{action:?}");
             if action == Action::HoldUntilIncoming {
                 assert_eq!(message.hold_reason(), HoldReason::WindowClosed);
