@@ -164,6 +164,7 @@ fn incoming_message(incoming: &IncomingMessage) -> proto::IncomingMessage {
         window_expire_time: incoming.window_expire_at_ms.map(timestamp),
         forwarded: incoming.forwarded,
         frequently_forwarded: incoming.frequently_forwarded,
+        backfilled: incoming.backfilled,
     }
 }
 

@@ -14,6 +14,8 @@ use crate::provider::{Report, Unreadable, Webhook};
 use crate::senders::{Account, Senders};
 use crate::store::{Intake, Item, JournalEntry, Parsed, Store, StoreError, Writer};
 
+pub mod history;
+
 /// Webhooks that one look brings.
 const PAGE: u64 = 64;
 /// How often the journal is looked at beside the wake-ups.

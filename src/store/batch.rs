@@ -396,11 +396,11 @@ impl Batch<'_> {
 
     /// Lets messages go that waited for somebody who has written now.
     async fn release_held(&mut self) -> Result<(), StoreError> {
-        let heard_of = self.windows.heard_of();
-        if heard_of.is_empty() {
+        let opened = self.windows.opened(self.now);
+        if opened.is_empty() {
             return Ok(());
         }
-        for seq in self.changes.load_held(self.transaction, heard_of).await? {
+        for seq in self.changes.load_held(self.transaction, &opened).await? {
             self.changes.step(seq, self.now, None, |progress, _| {
                 progress.unheld(HoldReason::WindowClosed);
                 Step::default()
@@ -465,7 +465,7 @@ impl Batch<'_> {
             .filter(|(seq, _)| self.changes.get(*seq).is_some());
         let by_ours = || {
             let seq = self.changes.seq_of(report.message_id?)?;
-            let attempt = self.changes.get(seq)?.progress.attempt;
+            let attempt = self.changes.get(seq)?.progress.attempt_of(report.provider_message_id.as_deref());
             self.is_of(seq, sender).then_some((seq, attempt))
         };
         by_provider.or_else(by_ours)

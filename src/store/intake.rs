@@ -364,6 +364,7 @@ pub(super) async fn record_incoming(
             window_expire_at_ms: opens.then(|| window::expiry(report.occur_at_ms, intake.receive_at_ms)),
             forwarded: report.forwarded,
             frequently_forwarded: report.frequently_forwarded,
+            backfilled: report.backfilled,
         };
         events.push(NewEvent {
             sender: sender.clone(),

@@ -122,9 +122,12 @@ impl Windows {
         }
     }
 
-    /// With whom somebody was heard, as senders and peers.
-    pub fn heard_of(&self) -> &BTreeSet<(String, String)> {
-        &self.heard
+    /// Whose windows were opened, as senders and peers; what was written too long ago opens none.
+    pub fn opened(&self, now: Millis) -> BTreeSet<(String, String)> {
+        let is_open = |key: &&(String, String)| {
+            self.rows.get(key).is_some_and(|row| matches!(row.window.state(now), WindowState::Open(_)))
+        };
+        self.heard.iter().filter(is_open).cloned().collect()
     }
 
     /// Writes back what changed.

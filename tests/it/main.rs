@@ -19,6 +19,7 @@ mod numbers;
 mod once;
 mod order;
 mod pace;
+mod pitfalls;
 mod plan;
 #[allow(dead_code, reason = "the contract suite uses the rest")]
 mod provider;

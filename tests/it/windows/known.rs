@@ -79,6 +79,8 @@ on_both_databases! {
         assert_eq!(post(&url, first.clone()).await?, 200);
         open(&gateway, &fake, &number(2)).await?;
         age(&gateway).await?;
+        let held = gateway.send(guarded(&number(1), "x", HOLD)).await?;
+        gateway.stream(after(&held.cursor)).await?.until(&held.message_id, MessageStatus::Held).await?;
         // The same once more, and one that Meta kept back for two days.
         assert_eq!(post(&url, first).await?, 200);
         assert_eq!(post(&url, text("wamid.OLD", 48)).await?, 200);
@@ -93,6 +95,7 @@ on_both_databases! {
                 seen.push(incoming.provider_message_id);
             }
         }
+        assert_eq!(gateway.message(&held.message_id).await?.0.hold_reason, 1, "what is over wakes nobody");
         let sent = gateway.send(guarded(&number(1), "x", Action::Fail)).await?;
         let statuses = stream.until(&sent.message_id, MessageStatus::Failed).await?;
         assert_eq!(words(&statuses), ["ACCEPTED", "FAILED"]);
