@@ -109,7 +109,7 @@ mod tests {
             WindowPolicy::Fail,
             WindowPolicy::SendAnyway,
             WindowPolicy::HoldUntilIncoming,
-            WindowPolicy::SendTemplate(template()),
+            WindowPolicy::SendTemplate(Box::new(template())),
         ];
         for (what, window, words) in [
             ("unknown", Window::default(), ["go", "go", "hold", "template"]),

@@ -51,7 +51,7 @@ pub enum WindowPolicy {
     /// Wait for the person to write.
     HoldUntilIncoming,
     /// Send this in its place.
-    SendTemplate(Template),
+    SendTemplate(Box<Template>),
 }
 
 impl WindowPolicy {

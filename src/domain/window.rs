@@ -79,7 +79,9 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
         (WindowState::Unknown, WindowPolicy::Fail) => Verdict::Go,
         (WindowState::Closed, WindowPolicy::Fail) => Verdict::End(closed()),
         (_, WindowPolicy::HoldUntilIncoming) => Verdict::Hold(HoldReason::WindowClosed),
-        (_, WindowPolicy::SendTemplate(template)) => Verdict::Instead(Box::new(Content::Template(template.clone()))),
+        (_, WindowPolicy::SendTemplate(template)) => {
+            Verdict::Instead(Box::new(Content::Template(template.as_ref().clone())))
+        }
     }
 }
 

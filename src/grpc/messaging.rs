@@ -168,7 +168,7 @@ impl Messaging {
         };
         let judgement = self.0.catalogues.judge(account, template).await?;
         let mut inner = Violations::default();
-        let content = Content::Template(template.clone());
+        let content = Content::Template(template.as_ref().clone());
         account.provider.capabilities().check(&content, account.sender.provider, &mut inner);
         violations.nest(TEMPLATE, inner);
         Ok(judgement)

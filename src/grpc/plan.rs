@@ -82,7 +82,7 @@ impl Messaging {
         };
         let (judgement, _) = self.0.catalogues.compare(account, template).await?;
         let mut inner = Violations::default();
-        let content = Content::Template(template.clone());
+        let content = Content::Template(template.as_ref().clone());
         account.provider.capabilities().check(&content, account.sender.provider, &mut inner);
         carries.nest(TEMPLATE, inner);
         Ok(template_plan(template, judgement, Some(TEMPLATE)))

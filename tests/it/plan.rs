@@ -268,7 +268,8 @@ on_both_databases! {
         gateway.templates.refresh_templates(proto::RefreshTemplatesRequest { sender: "sandbox".into() }).await?;
         open(&gateway, &fake, &number(1)).await?;
         age(&gateway).await?;
-        gateway.send(with(crate::gateway::held("sandbox", &number(1), "x"), keyed("one"))).await?;
+        let sent = gateway.send(with(text("sandbox", &number(1), "x"), keyed("one"))).await?;
+        gateway.stream(after(&sent.cursor)).await?.until(&sent.message_id, MessageStatus::Read).await?;
         // Copies so old that a send which does not fit would have them read again.
         let database = gateway.stop().await?;
         let rows = database.connect().await?;
@@ -295,7 +296,8 @@ on_both_databases! {
         ] {
             gateway.plan(request).await?;
         }
-        assert_eq!(everything(&rows).await?, before);
+        let changed: Vec<String> = everything(&rows).await?.into_iter().filter(|row| !before.contains(row)).collect();
+        assert_eq!((changed, everything(&rows).await?.len()), (vec![], before.len()));
         assert_eq!((fake.ledger().requests, asked.count()), (requests, 0));
         gateway.stop().await?;
         Ok(())

@@ -23,7 +23,7 @@ pub(super) fn on_window_closed(policy: proto::WindowPolicy, violations: &mut Vio
             let template = template_content(template, &mut inner);
             violations.nest(TEMPLATE, inner);
             // Without one there is a violation, and the default goes nowhere.
-            template.map(WindowPolicy::SendTemplate).unwrap_or_default()
+            template.map(|template| WindowPolicy::SendTemplate(Box::new(template))).unwrap_or_default()
         }
         (Action::SendTemplate, None) => {
             violations.add(TEMPLATE, Reason::Required, "the template to send in the message's place is needed");
