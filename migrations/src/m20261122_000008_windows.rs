@@ -30,6 +30,9 @@ impl MigrationTrait for Migration {
         // Set while a message waits for something else than its time.
         let hold = optional("hold_reason").small_integer().take();
         manager.alter_table(Table::alter().table(Alias::new("messages")).add_column(hold).take()).await?;
+        // Set when a template went in the place of what was asked for.
+        let instead = optional("instead").boolean().take();
+        manager.alter_table(Table::alter().table(Alias::new("attempts")).add_column(instead).take()).await?;
         let index = "CREATE INDEX messages_held ON messages (peer, sender, seq) WHERE hold_reason IS NOT NULL";
         manager.get_connection().execute_unprepared(index).await?;
         Ok(())
@@ -37,6 +40,8 @@ impl MigrationTrait for Migration {
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         manager.get_connection().execute_unprepared("DROP INDEX messages_held").await?;
+        let instead = Alias::new("instead");
+        manager.alter_table(Table::alter().table(Alias::new("attempts")).drop_column(instead).take()).await?;
         let hold = Alias::new("hold_reason");
         manager.alter_table(Table::alter().table(Alias::new("messages")).drop_column(hold).take()).await?;
         manager.drop_table(Table::drop().table(Alias::new("windows")).to_owned()).await

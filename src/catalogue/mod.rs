@@ -127,6 +127,28 @@ impl Catalogues {
     /// # Errors
     /// When the store is away.
     pub async fn judge(&self, account: &Account, template: &mut Template) -> Result<Judgement, StoreError> {
+        let (judgement, copies) = self.compare(account, template).await?;
+        match copies {
+            Some(copies) if !judgement.is_good() => self.doubt(&account.sender.id, &copies).await,
+            Some(_) => {}
+            None => {
+                metrics::counter!("recado_templates_unchecked_total").increment(1);
+                let sender = &account.sender.id;
+                tracing::debug!(%sender, "a template is taken unchecked: there is no copy of the catalogue");
+            }
+        }
+        Ok(judgement)
+    }
+
+    /// The same without consequences: nobody doubts the copies. With the copies, where there are some.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn compare(
+        &self,
+        account: &Account,
+        template: &mut Template,
+    ) -> Result<(Judgement, Option<Arc<Copies>>), StoreError> {
         let sender = &account.sender;
         if template.language_code.is_empty() && account.provider.capabilities().template_language {
             template.language_code.clone_from(&sender.default_language_code);
@@ -136,18 +158,13 @@ impl Catalogues {
             false => None,
         };
         let Some(copies) = copies else {
-            metrics::counter!("recado_templates_unchecked_total").increment(1);
-            tracing::debug!(sender = %sender.id, "a template is taken unchecked: there is no copy of the catalogue");
-            return Ok(Judgement { unchecked: true, ..Judgement::default() });
+            return Ok((Judgement { unchecked: true, ..Judgement::default() }, None));
         };
         let judgement = check::judge(&copies, template);
         if let Some(only) = &judgement.language_code {
             template.language_code.clone_from(only);
         }
-        if !judgement.is_good() {
-            self.doubt(&sender.id, &copies).await;
-        }
-        Ok(judgement)
+        Ok((judgement, Some(copies)))
     }
 
     /// Somebody wants to send what does not fit the copies: they may be old.

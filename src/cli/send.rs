@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use recado::proto::messaging_service_client::MessagingServiceClient;
+use recado::proto::plan_send_request::Entry;
 use recado::proto::send_message_request::Content;
 use recado::proto::{
-    Media, MediaKind, MessageStatus, SendMessageRequest, SendMessageResponse, SendOptions, SendTemplateRequest, Text,
-    UploadInfo, media,
+    Media, MediaKind, MessageStatus, PlanSendRequest, SendMessageRequest, SendMessageResponse, SendOptions,
+    SendTemplateRequest, Text, UploadInfo, media,
 };
 
 use super::client::{Link, Server, refused};
@@ -58,6 +59,9 @@ pub struct Args {
     /// Make every check, send nothing
     #[arg(long)]
     validate_only: bool,
+    /// Explain what the send would do, as things stand; send nothing
+    #[arg(long, conflicts_with = "validate_only")]
+    plan: bool,
     /// Print the answer as one line of JSON
     #[arg(long)]
     json: bool,
@@ -99,6 +103,15 @@ fn pair(text: &str) -> Result<(String, String), String> {
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut client = args.server.messaging().await?;
     let (as_json, validate_only) = (args.json, args.validate_only);
+    if args.plan {
+        anyhow::ensure!(args.media.is_none(), "--plan uploads nothing; give --media-url in place of --media");
+        let file = args.media_url.clone().map(|url| file(&args, media::Source::Url(url), ""));
+        let response = client.plan_send(planned(args, file)).await.map_err(refused)?.into_inner();
+        return output::line(&match as_json {
+            true => output::full_json("PlanSendResponse", &response)?,
+            false => response.explanation.join("\n"),
+        });
+    }
     let response = match template(&args) {
         Some(request) => {
             let answer = client.send_template(request).await.map_err(refused)?.into_inner();
@@ -175,6 +188,14 @@ fn file(args: &Args, source: media::Source, name: &str) -> Media {
     }
 }
 
+fn planned(args: Args, file: Option<Media>) -> PlanSendRequest {
+    let entry = match template(&args) {
+        Some(request) => Entry::Template(request),
+        None => Entry::Message(message(args, file)),
+    };
+    PlanSendRequest { entry: Some(entry) }
+}
+
 fn message(args: Args, file: Option<Media>) -> SendMessageRequest {
     let options = options(&args);
     let content = match (args.text, file) {
@@ -236,5 +257,7 @@ mod tests {
         assert_eq!(request.parameters["name"], "");
         assert_eq!(request.language_code, "pt_BR");
         assert!(template(&args("send --to 1 --text hi")).is_none());
+        assert!(matches!(planned(args("send --to 1 --template t --plan")).entry, Some(Entry::Template(_))));
+        assert!(matches!(planned(args("send --to 1 --text hi --plan")).entry, Some(Entry::Message(_))));
     }
 }

@@ -42,6 +42,15 @@ impl Contact {
         numbers.into_iter().chain(others).flatten()
     }
 
+    /// What the person's windows are kept by: each number in its one form, and the user id.
+    pub fn conversations(&self) -> Vec<String> {
+        let number = |given: &Option<String>| given.as_deref().and_then(PhoneNumber::digits_of).map(|d| peer_of(&d));
+        let all = [number(&self.phone_number), number(&self.wa_id), self.user_id.clone()];
+        let mut all: Vec<String> = all.into_iter().flatten().filter(|peer| !peer.is_empty()).collect();
+        all.dedup();
+        all
+    }
+
     /// Other ways to write the person's number, digits only.
     pub fn number_variants(&self) -> Vec<String> {
         let given = self.phone_number.as_deref().or(self.wa_id.as_deref());

@@ -466,6 +466,18 @@ pub enum IncomingContent {
     },
 }
 
+impl IncomingContent {
+    /// Whether the person said something, and so opened the 24-hour window. A notice of WhatsApp about the person is nothing
+    /// that they said, also where it could not be read.
+    pub fn opens_window(&self) -> bool {
+        match self {
+            IncomingContent::System(_) => false,
+            IncomingContent::Unsupported { r#type, .. } => !matches!(r#type.as_str(), "system" | "user_preferences"),
+            _ => true,
+        }
+    }
+}
+
 /// An order from a catalog.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -160,8 +160,9 @@ pub struct IncomingMessage {
     /// The ad or post that brought the person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub referral: Option<Referral>,
-    /// Until when free text may be answered: 24 hours after the person wrote.
-    pub window_expire_at_ms: Millis,
+    /// Until when free text may be answered: 24 hours after the person wrote. A notice about the person opens no window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window_expire_at_ms: Option<Millis>,
     /// It was forwarded from another chat.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub forwarded: bool,

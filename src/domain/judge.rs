@@ -3,7 +3,7 @@
 use super::known_failure::{self, KnownFailure};
 use super::message::HoldReason;
 use super::opt_out::{self, OptOut};
-use super::window::Window;
+use super::window::{self, Window};
 use super::{Content, DeliveryError, Millis, NewMessage};
 
 /// What the store knows about one person, as one sender knows them. A field for each judge.
@@ -22,6 +22,8 @@ pub struct Known {
 pub struct Case<'a> {
     /// The message.
     pub request: &'a NewMessage,
+    /// Whether its sender's provider has windows.
+    pub windows: bool,
     /// What is known of whom it goes to.
     pub known: &'a Known,
     /// The clock.
@@ -46,9 +48,89 @@ type Judge = fn(&Case<'_>) -> Verdict;
 
 /// All rules; the first that does not let a message go decides. What puts other content in place stands last, so that
 /// whatever ends a message is asked before.
-const JUDGES: &[Judge] = &[opt_out::judge, known_failure::judge];
+const JUDGES: &[Judge] = &[opt_out::judge, known_failure::judge, window::judge];
 
 /// Judges one message.
 pub fn judge(case: &Case<'_>) -> Verdict {
     JUDGES.iter().map(|judge| judge(case)).find(|verdict| *verdict != Verdict::Go).unwrap_or(Verdict::Go)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::content::{Template, Text};
+    use crate::domain::message::{InDoubtPolicy, Priority, WindowPolicy};
+    use crate::domain::window::WINDOW_MS;
+    use crate::domain::{ErrorReason, PhoneNumber, SenderId};
+
+    const NOW: Millis = 1_800_000_000_000;
+
+    fn template() -> Template {
+        Template {
+            template: "reopen".into(),
+            language_code: "en".into(),
+            parameters: Default::default(),
+            header: None,
+            buttons: vec![],
+        }
+    }
+
+    fn request(content: Content, on_window_closed: WindowPolicy) -> NewMessage {
+        NewMessage {
+            sender: SenderId::trusted("acme".into()),
+            to: PhoneNumber { given: "+351910000001".into(), digits: "351910000001".into() },
+            content,
+            reply_to_message_id: None,
+            send_at_ms: None,
+            validity_ms: None,
+            callback_data: String::new(),
+            labels: Default::default(),
+            priority: Priority::Normal,
+            in_doubt_policy: InDoubtPolicy::AtMostOnce,
+            on_window_closed,
+        }
+    }
+
+    fn word(windows: bool, content: &Content, policy: &WindowPolicy, window: Window) -> &'static str {
+        let request = request(content.clone(), policy.clone());
+        match judge(&Case { request: &request, windows, known: &Known { window }, now: NOW }) {
+            Verdict::Go => "go",
+            Verdict::End(error) if error.reason == ErrorReason::OutsideWindow => "end",
+            Verdict::End(other) => panic!("{other:?}"),
+            Verdict::Hold(HoldReason::WindowClosed) => "hold",
+            Verdict::Instead(content) if *content == Content::Template(template()) => "template",
+            Verdict::Instead(other) => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn each_policy_and_each_window_at_the_edge_of_24_hours() {
+        let text = Content::Text(Text { body: "x".into(), preview_url: false });
+        let at = |ago| {
+            let mut window = Window::default();
+            window.heard(Some(NOW - ago), NOW - ago);
+            window
+        };
+        let policies = [
+            WindowPolicy::Fail,
+            WindowPolicy::SendAnyway,
+            WindowPolicy::HoldUntilIncoming,
+            WindowPolicy::SendTemplate(Box::new(template())),
+        ];
+        for (what, window, words) in [
+            ("unknown", Window::default(), ["go", "go", "hold", "template"]),
+            ("open", at(0), ["go", "go", "go", "go"]),
+            ("just open", at(WINDOW_MS - 1), ["go", "go", "go", "go"]),
+            ("just closed", at(WINDOW_MS), ["end", "go", "hold", "template"]),
+            ("refused", Window { refused_at_ms: Some(NOW), ..at(5) }, ["end", "go", "hold", "template"]),
+        ] {
+            let judged: Vec<&str> = policies.iter().map(|policy| word(true, &text, policy, window)).collect();
+            assert_eq!(judged, words, "{what}");
+            for policy in &policies {
+                assert_eq!(word(false, &text, policy, window), "go", "{what}: a provider without windows");
+                let sent = Content::Template(template());
+                assert_eq!(word(true, &sent, policy, window), "go", "{what}: a template needs none");
+            }
+        }
+    }
 }

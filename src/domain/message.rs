@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::content::Template;
 use super::status::{MessageStatus, Seen};
 use super::template::TemplateCategory;
 use super::{Content, MessageId, Millis, PhoneNumber, SenderId};
@@ -37,6 +38,32 @@ pub enum InDoubtPolicy {
     AtMostOnce,
     /// Send again after a wait: the person may get it twice.
     AtLeastOnce,
+}
+
+/// What to do while the person may only be sent templates.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum WindowPolicy {
+    /// Not handed over where the window is known to be closed.
+    #[default]
+    Fail,
+    /// Leave it to the provider.
+    SendAnyway,
+    /// Wait for the person to write.
+    HoldUntilIncoming,
+    /// Send this in its place.
+    SendTemplate(Box<Template>),
+}
+
+impl WindowPolicy {
+    /// Whether a closed window does not end the message.
+    pub fn has_another_way(&self) -> bool {
+        matches!(self, Self::HoldUntilIncoming | Self::SendTemplate(_))
+    }
+
+    fn is_default(&self) -> bool {
+        *self == Self::Fail
+    }
 }
 
 /// Why a message is HELD. The numbers are the contract's.
@@ -97,6 +124,9 @@ pub struct NewMessage {
     /// Who sends when the sender before cannot deliver any more, in this order; all different, and none is `sender`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fallback_senders: Vec<SenderId>,
+    /// What to do while the 24-hour window is closed.
+    #[serde(default, skip_serializing_if = "WindowPolicy::is_default")]
+    pub on_window_closed: WindowPolicy,
 }
 
 impl NewMessage {
@@ -154,6 +184,7 @@ impl NewMessage {
         note(self.ignore_opt_out != other.ignore_opt_out, "options.ignore_opt_out");
         note(self.ignore_known_failures != other.ignore_known_failures, "options.ignore_known_failures");
         note(self.fallback_senders != other.fallback_senders, "options.fallback_senders");
+        note(self.on_window_closed != other.on_window_closed, "options.on_window_closed");
         if self.content != other.content {
             fields.extend(content_differences(&self.content, &other.content));
         }
@@ -350,6 +381,8 @@ pub struct Attempt {
     pub exchange: Option<Exchange>,
     /// Who took the message over after it, and why.
     pub passed: Option<(SenderId, DeliveryError)>,
+    /// Whether the template of the message's window policy went in its place.
+    pub instead: bool,
 }
 
 /// How an attempt ended.
@@ -413,6 +446,7 @@ mod tests {
             ignore_known_failures: false,
             template_category: None,
             fallback_senders: Vec::new(),
+            on_window_closed: WindowPolicy::Fail,
         }
     }
 

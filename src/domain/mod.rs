@@ -14,6 +14,7 @@ pub mod message;
 pub mod opt_out;
 pub mod pace;
 pub mod phone;
+pub mod plan;
 pub mod progress;
 pub mod sender;
 pub mod status;

@@ -51,6 +51,27 @@ impl Rate {
     }
 }
 
+/// One person's allowance, as [`Rate::contact`] limits it: when it is whole again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ContactPace {
+    /// Empty or past: it is whole.
+    pub whole_at_ms: Millis,
+}
+
+impl ContactPace {
+    /// How many messages the person may get at once.
+    pub fn allowance(&self, (interval, ahead): (Millis, Millis), now: Millis) -> i64 {
+        let used = (self.whole_at_ms - now).max(0);
+        ((ahead + interval - used).div_euclid(interval)).max(0)
+    }
+
+    /// When the person may get the message that comes after so many others.
+    pub fn time_after(&self, others: u64, (interval, ahead): (Millis, Millis), now: Millis) -> Millis {
+        let others = Millis::try_from(others).unwrap_or(Millis::MAX).saturating_mul(interval);
+        (self.whole_at_ms.max(now).saturating_add(others) - ahead).max(now)
+    }
+}
+
 /// Where a sender stands.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pace {
@@ -106,6 +127,18 @@ impl Pace {
     pub fn room_in_us(&self, now_us: i64) -> i64 {
         // Half a horizon: asking for each slot by itself would be a transaction for each message.
         (self.first_slot_us(now_us) - now_us - HORIZON_US / 2).max(1_000)
+    }
+
+    /// Messages per second that may go now.
+    pub fn in_force(&self, per_second: f64, now_ms: Millis) -> f64 {
+        per_second * self.factor_at(now_ms)
+    }
+
+    /// When the slot lies that comes after so many others, in microseconds, if nothing changes.
+    pub fn slot_after(&self, others: u64, per_second: f64, now_us: i64) -> i64 {
+        let others = i64::try_from(others).unwrap_or(i64::MAX);
+        let ahead = self.interval_us(per_second, now_us / 1_000).saturating_mul(others);
+        self.first_slot_us(now_us).saturating_add(ahead)
     }
 
     /// The provider throttled the sender.
@@ -185,6 +218,38 @@ mod tests {
         assert_eq!((pace.room(80.0, NOW), pace.room(80.0, NOW + 2_799_000)), (0, 0));
         assert!(pace.room_in_us(NOW) <= 3_000_000);
         assert_eq!(pace.take(1, 80.0, NOW + 2_900_000), [100_000]);
+    }
+
+    #[test]
+    fn what_comes_after_others_is_foreseen_as_it_will_be_taken() {
+        let mut pace = Pace::default();
+        pace.take(3, 10.0, NOW);
+        let foreseen = pace.slot_after(4, 10.0, NOW);
+        assert_eq!(pace.take(5, 10.0, NOW).last(), Some(&(foreseen - NOW)));
+        assert_eq!(pace.in_force(10.0, NOW / 1_000), 10.0);
+        pace.throttled(None, NOW / 1_000);
+        assert_eq!(pace.in_force(10.0, NOW / 1_000), 5.0);
+    }
+
+    #[test]
+    fn o18_a_persons_allowance_is_foreseen() {
+        let now = 1_000_000;
+        // One in 6 s, three at once.
+        let limit = Rate { contact_interval_ms: Some(6_000), contact_burst: Some(3), ..Rate::default() };
+        let limit = limit.contact().unwrap();
+        for (whole_in, allowance, next_in, third_in) in [
+            (-50_000, 3, 0, 0),
+            (0, 3, 0, 0),
+            (6_000, 2, 0, 6_000),
+            (12_000, 1, 0, 12_000),
+            (18_000, 0, 6_000, 18_000),
+            (17_000, 0, 5_000, 17_000),
+        ] {
+            let contact = ContactPace { whole_at_ms: now + whole_in };
+            assert_eq!(contact.allowance(limit, now), allowance, "{whole_in}");
+            assert_eq!(contact.time_after(0, limit, now), now + next_in, "{whole_in}");
+            assert_eq!(contact.time_after(2, limit, now), now + third_in, "{whole_in}");
+        }
     }
 
     #[test]

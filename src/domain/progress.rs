@@ -107,6 +107,8 @@ pub struct EndedAttempt {
     pub provider_message_id: Option<String>,
     /// Why it did not pass.
     pub error: Option<DeliveryError>,
+    /// Other content went in the place of what was asked for; said by whoever hands over.
+    pub instead: bool,
 }
 
 /// What came of a step.
@@ -137,6 +139,8 @@ pub enum Next {
     InDoubt(DeliveryError),
     /// It was not handed over: what is known says that it would not pass. The attempt is undone.
     Spared(DeliveryError),
+    /// It was not handed over, and may be claimed again at once. The attempt is undone.
+    PutBack,
     /// It waits for what the reason names.
     Held {
         /// What for.
@@ -208,7 +212,7 @@ impl Progress {
         self.claim = None;
         let turn = self.turn_of_attempt(number);
         let attempt = |outcome, provider_message_id, error| {
-            Some(EndedAttempt { number, turn, start_at_ms, outcome, provider_message_id, error })
+            Some(EndedAttempt { number, turn, start_at_ms, outcome, provider_message_id, error, instead: false })
         };
         if number <= self.passed_attempt {
             let (outcome, id, error) = next.told();
@@ -231,7 +235,7 @@ impl Progress {
             let note = self.conclude(MessageStatus::Failed, error.clone(), now);
             return Step { note: Some(note), ended };
         }
-        if matches!(next, Next::Spared(_) | Next::Held { refused: None, .. }) {
+        if matches!(next, Next::Spared(_) | Next::PutBack | Next::Held { refused: None, .. }) {
             // What was not tried is no attempt.
             self.attempt -= 1;
         }
@@ -268,6 +272,13 @@ impl Progress {
             Next::Spared(error) => {
                 let note = (!settled).then(|| self.conclude(MessageStatus::Failed, error, now));
                 Step { note, ended: None }
+            }
+            Next::PutBack => {
+                if !settled {
+                    self.ready = true;
+                    self.due_at_ms = Some(terms.expire_at_ms);
+                }
+                Step::default()
             }
             Next::Held { reason, refused } => {
                 let ended = refused.clone().and_then(|error| attempt(AttemptOutcome::Refused, None, Some(error)));
@@ -430,6 +441,7 @@ impl Progress {
             outcome,
             provider_message_id: None,
             error: (outcome == AttemptOutcome::InDoubt).then_some(error),
+            instead: false,
         };
         if number <= self.passed_attempt {
             self.go_on(terms);
@@ -541,6 +553,7 @@ mod tests {
             ignore_known_failures: false,
             template_category: None,
             fallback_senders: Vec::new(),
+            on_window_closed: Default::default(),
         };
         Terms { expire_at_ms: request.expire_at(0), request, accept_at_ms: 0 }
     }

@@ -10,10 +10,10 @@ use super::{News, Parts, Said};
 use crate::domain::message::{DeliveryError, ErrorReason};
 use crate::domain::progress::Next;
 use crate::domain::sender::SenderHealth;
-use crate::domain::{Content, MessageId, SenderId, now_ms};
+use crate::domain::{Content, MessageId, Millis, SenderId, now_ms};
 use crate::provider::{Answer, Outgoing, Receipt, SendError};
 use crate::senders::Account;
-use crate::store::{Claim, EndedCall, StoreError};
+use crate::store::{Claim, EndedCall, OfWindow, StoreError};
 
 /// After how many time limits a hand-over is given up from outside. Adapters keep the limit of each request themselves,
 /// and may need several requests for one hand-over, when a provider finds a batch too large.
@@ -31,14 +31,14 @@ pub(super) async fn hand_over(parts: Arc<Parts>, account: Arc<Account>, claims: 
     for claim in claims {
         match outgoing(&parts, &sender, &claim).await {
             Ok(message) => ready.push((claim, message)),
-            Err(next) => ended.push(end(&claim, next, None)),
+            Err(next) => ended.push(end(&claim, next)),
         }
     }
     let mut said = Said::default();
     if !ready.is_empty() {
         wait_for_slots(&parts, &account, &ready).await;
         let messages: Vec<Outgoing> = ready.iter().map(|(_, message)| message.clone()).collect();
-        let started = Instant::now();
+        let (started, start_at_ms) = (Instant::now(), now_ms());
         let answers = send(&parts, &account, &messages).await;
         said.heard = Some(heard(&answers));
         if let Some(retry_after) = throttled(&answers) {
@@ -49,7 +49,13 @@ pub(super) async fn hand_over(parts: Arc<Parts>, account: Arc<Account>, claims: 
             log_attempt(&sender, &claim, &answer, started.elapsed());
             let outcome = kept_back(answer.outcome, claim.request.sender_at(claim.turn + 1).is_some());
             let next = super::next::next(outcome, claim.retries, &parts.config.backoff, rand::random());
-            ended.push(end(&claim, next, answer.exchange));
+            let refused_at_ms = refused_for_window(&claim, &next).then_some(start_at_ms);
+            let next = super::next::of_window(next, claim.retries, &claim.request, &parts.config.backoff);
+            ended.push(EndedCall {
+                exchange: answer.exchange,
+                of_window: refused_at_ms.map(|at| of_window(&claim, Some(at))),
+                ..end(&claim, next)
+            });
         }
     }
     join_all(ended.into_iter().map(|call| write_down(&parts, call))).await;
@@ -63,7 +69,7 @@ pub(super) async fn sender_is_gone(parts: Arc<Parts>, sender: SenderId, claims: 
         Some(_) => Next::Spared(error.clone()),
         None => Next::Failed(error.clone()),
     };
-    let ended = claims.iter().map(|claim| write_down(&parts, end(claim, next(claim), None)));
+    let ended = claims.iter().map(|claim| write_down(&parts, end(claim, next(claim))));
     join_all(ended).await;
     let _ = parts.wake.0.send(News::Ended { sender, count: claims.len(), said: Said::default() });
 }
@@ -201,8 +207,28 @@ fn kept_back(outcome: Result<Receipt, SendError>, has_next: bool) -> Result<Rece
     }
 }
 
-pub(super) fn end(claim: &Claim, next: Next, exchange: Option<Arc<crate::domain::message::Exchange>>) -> EndedCall {
-    EndedCall { seq: claim.seq, token: claim.token, attempt: claim.attempt, next, exchange }
+pub(super) fn end(claim: &Claim, next: Next) -> EndedCall {
+    let of_window = matches!(next, Next::Held { .. }).then(|| of_window(claim, None));
+    EndedCall {
+        seq: claim.seq,
+        token: claim.token,
+        attempt: claim.attempt,
+        next,
+        exchange: None,
+        instead: claim.instead,
+        of_window,
+    }
+}
+
+fn of_window(claim: &Claim, refused_at_ms: Option<Millis>) -> OfWindow {
+    let sender = claim.request.sender_at(claim.turn).unwrap_or(&claim.request.sender).clone();
+    OfWindow { sender, peer: claim.request.to.peer(), refused_at_ms }
+}
+
+/// Whether the provider says that the window is closed, of something that needs one.
+fn refused_for_window(claim: &Claim, next: &Next) -> bool {
+    let refused = matches!(next, Next::Failed(error) if error.reason == ErrorReason::OutsideWindow);
+    refused && !matches!(claim.request.content, Content::Template(_))
 }
 
 /// Writes an outcome down, for as long as it takes: without it the message would fall in doubt. A claim that ran out

@@ -3,9 +3,6 @@
 
 use std::sync::Arc;
 
-use futures::future::join_all;
-
-use super::call::{end, write_down};
 use super::{News, Parts};
 use crate::domain::message::{DeliveryError, ErrorReason};
 use crate::domain::progress::Next;
@@ -19,17 +16,17 @@ use crate::store::{Claim, StoreError};
 const PAGE: usize = 500;
 
 /// Of the messages of a claim, those that this sender can carry: what was said at the door about the sender that was asked
-/// for is asked about its fallbacks when their turn comes. The others are written down beside.
+/// for is asked about its fallbacks when their turn comes. Beside them the others, with what becomes of these.
 ///
 /// # Errors
-/// When the store is away. Nothing was written then, and the claim can be undone.
+/// When the store is away.
 pub(super) async fn fitting(
-    parts: &Arc<Parts>,
+    parts: &Parts,
     account: &Account,
     claims: Vec<Claim>,
-) -> Result<Vec<Claim>, StoreError> {
+) -> Result<(Vec<Claim>, Vec<(Claim, Next)>), StoreError> {
     if claims.iter().all(|claim| claim.turn == 0) {
-        return Ok(claims);
+        return Ok((claims, Vec::new()));
     }
     let (mut fit, mut skipped) = (Vec::with_capacity(claims.len()), Vec::new());
     for mut claim in claims {
@@ -37,13 +34,11 @@ pub(super) async fn fitting(
             None => fit.push(claim),
             Some(error) => {
                 metrics::counter!("recado_kept_back_total", "reason" => error.reason.as_str()).increment(1);
-                skipped.push(end(&claim, Next::Spared(error), None));
+                skipped.push((claim, Next::Spared(error)));
             }
         }
     }
-    let parts = parts.clone();
-    tokio::spawn(async move { join_all(skipped.into_iter().map(|call| write_down(&parts, call))).await });
-    Ok(fit)
+    Ok((fit, skipped))
 }
 
 async fn misfit(parts: &Parts, account: &Account, claim: &mut Claim) -> Result<Option<DeliveryError>, StoreError> {

@@ -7,58 +7,69 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 
-use super::Parts;
 use super::call::{end, write_down};
+use super::{News, Parts, Said};
 use crate::domain::judge::{self, Case, Known, Verdict};
 use crate::domain::now_ms;
 use crate::domain::progress::Next;
+use crate::domain::{SenderId, window};
 use crate::senders::Account;
 use crate::store::{Claim, StoreError};
 
-/// Judges the messages of a claim together. Answers those that are to be handed over, in their order and with the content
-/// that goes; the others are written down beside.
+/// A claim, judged.
+#[derive(Debug, Default)]
+pub(super) struct Judged {
+    /// Messages to hand over, in the order in which they are to go and with the content that goes.
+    pub go: Vec<Claim>,
+    /// Those that are not to be handed over, and what becomes of them.
+    pub kept_back: Vec<(Claim, Next)>,
+}
+
+/// Judges the messages of a claim together.
 ///
 /// # Errors
 /// When the store is away. Nothing was written then, and the claim can be undone.
-pub(super) async fn judge(parts: &Arc<Parts>, account: &Account, claims: Vec<Claim>) -> Result<Vec<Claim>, StoreError> {
+pub(super) async fn judge(parts: &Parts, account: &Account, claims: Vec<Claim>) -> Result<Judged, StoreError> {
     let peers: BTreeSet<String> =
         claims.iter().filter(|claim| is_judged(account, claim)).map(|claim| claim.request.to.peer()).collect();
     if peers.is_empty() {
-        return Ok(claims);
+        return Ok(Judged { go: claims, kept_back: Vec::new() });
     }
     let peers: Vec<String> = peers.into_iter().collect();
     let known = parts.store.known(&account.sender.id, &peers).await?;
-    let (go, kept_back) = part(account, claims, &known);
-    if !kept_back.is_empty() {
-        let parts = parts.clone();
-        tokio::spawn(async move {
-            let written = kept_back.into_iter().map(|(claim, next)| write_down(&parts, end(&claim, next, None)));
-            join_all(written).await;
-        });
-    }
-    Ok(go)
+    Ok(part(account, claims, &known))
+}
+
+/// Writes down what is not handed over. To the dispatcher it is a call that ended, and said nothing about the sender.
+pub(super) async fn keep_back(parts: Arc<Parts>, sender: SenderId, kept_back: Vec<(Claim, Next)>) {
+    let count = kept_back.len();
+    join_all(kept_back.into_iter().map(|(claim, next)| write_down(&parts, end(&claim, next)))).await;
+    let _ = parts.wake.0.send(News::Ended { sender, count, said: Said::default() });
 }
 
 /// Whether anything is asked about a message. One that needs no judge costs no statement.
-fn is_judged(_account: &Account, claim: &Claim) -> bool {
-    claim.noted
+fn is_judged(account: &Account, claim: &Claim) -> bool {
+    let Claim { request, noted, .. } = claim;
+    let windows = account.provider.capabilities().windows;
+    *noted || windows && window::is_needed(&request.content, &request.on_window_closed)
 }
 
 /// Parts messages that go from those that do not, with what becomes of these.
-fn part(account: &Account, claims: Vec<Claim>, known: &HashMap<String, Known>) -> (Vec<Claim>, Vec<(Claim, Next)>) {
+fn part(account: &Account, claims: Vec<Claim>, known: &HashMap<String, Known>) -> Judged {
     let (mut go, mut kept_back) = (Vec::with_capacity(claims.len()), Vec::new());
-    let now = now_ms();
+    let (now, windows) = (now_ms(), account.provider.capabilities().windows);
     for mut claim in claims {
         let nothing = Known::default();
         let known = known.get(&claim.request.to.peer()).unwrap_or(&nothing);
         let verdict = match is_judged(account, &claim) {
-            true => judge::judge(&Case { request: &claim.request, known, now }),
+            true => judge::judge(&Case { request: &claim.request, windows, known, now }),
             false => Verdict::Go,
         };
         match verdict {
             Verdict::Go => go.push(claim),
             Verdict::Instead(content) => {
                 claim.request.content = *content;
+                claim.instead = true;
                 // A template quotes nothing.
                 claim.request.reply_to_message_id = None;
                 go.push(claim);
@@ -73,5 +84,5 @@ fn part(account: &Account, claims: Vec<Claim>, known: &HashMap<String, Known>) -
             }
         }
     }
-    (go, kept_back)
+    Judged { go, kept_back }
 }

@@ -12,8 +12,8 @@ pub(super) struct Leases(Arc<Mutex<HashSet<(i64, i64)>>>);
 
 impl Leases {
     /// Notes messages that were taken in hand.
-    pub fn add(&self, claims: &[Claim]) {
-        self.held().extend(claims.iter().map(|claim| (claim.seq, claim.token)));
+    pub fn add<'c>(&self, claims: impl IntoIterator<Item = &'c Claim>) {
+        self.held().extend(claims.into_iter().map(|claim| (claim.seq, claim.token)));
     }
 
     /// Forgets messages whose outcome is written.

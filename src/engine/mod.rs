@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalogue::Catalogues;
+use crate::domain::progress::Next;
 use crate::domain::sender::{SenderHealth, SenderState};
 use crate::domain::{SenderId, now_ms};
 use crate::senders::{Account, Senders};
@@ -31,6 +32,7 @@ pub use next::Backoff;
 
 use breaker::{Breaker, Heard};
 use gate::Gate;
+use judge::Judged;
 use leases::Leases;
 
 /// Timers that are looked at in one transaction.
@@ -83,23 +85,13 @@ impl Wake {
 enum News {
     /// A sender has messages to hand over.
     Ready(SenderId),
-    /// A claim came back; `asked` is how many it might have brought.
-    Claimed { sender: SenderId, asked: usize, claimed: Result<Judged, StoreError> },
+    /// A claim came back and was judged; `asked` is how many it might have brought, and the time how long until the
+    /// sender's rate lets through more.
+    Claimed { sender: SenderId, asked: usize, claimed: Result<(Judged, Option<Duration>), StoreError> },
     /// Some of what waited for a sender that cannot send has gone to its fallbacks; there may be `more`.
     PassedBy { sender: SenderId, more: bool },
     /// Calls ended and are written down.
     Ended { sender: SenderId, count: usize, said: Said },
-}
-
-/// What a claim brought, judged.
-#[derive(Debug, Default)]
-struct Judged {
-    /// Messages to hand over, in the order in which they are to go.
-    claims: Vec<Claim>,
-    /// How many were claimed, with those that are not handed over.
-    brought: usize,
-    /// How long until the sender's rate lets through more.
-    room_in: Option<Duration>,
 }
 
 /// What a call showed about the sender as a whole.
@@ -339,7 +331,9 @@ impl Dispatcher {
             let lease = parts.config.lease;
             let claimed = parts.writer.claim(sender.clone(), room as u64, token, lease, rate, look_up).await;
             let claimed = match claimed {
-                Ok(claimed) => judged(&parts, &account, claimed).await,
+                Ok(Claimed { claims, room_in }) => {
+                    judged(&parts, &account, claims).await.map(|judged| (judged, room_in))
+                }
                 Err(error) => Err(error),
             };
             if claimed.is_err() {
@@ -349,16 +343,17 @@ impl Dispatcher {
         });
     }
 
-    fn claimed(&mut self, sender: SenderId, asked: usize, claimed: Result<Judged, StoreError>) {
-        let Judged { claims, brought, room_in } = claimed.unwrap_or_else(|error| {
+    fn claimed(&mut self, sender: SenderId, asked: usize, claimed: Result<(Judged, Option<Duration>), StoreError>) {
+        let (Judged { go: claims, kept_back }, room_in) = claimed.unwrap_or_else(|error| {
             // The look-around comes back to it.
             tracing::warn!(%sender, %error, "messages could not be claimed");
-            Judged::default()
+            Default::default()
         });
+        let brought = claims.len() + kept_back.len();
         let line = self.lines.entry(sender.clone()).or_default();
         line.claiming = false;
-        line.under_way -= asked - claims.len();
-        self.under_way -= asked - claims.len();
+        line.under_way -= asked - brought;
+        self.under_way -= asked - brought;
         if let Some(wait) = room_in {
             line.hold(wait);
         }
@@ -366,6 +361,9 @@ impl Dispatcher {
             line.breaker.nothing_to_probe();
         }
         let again = line.more || brought == asked || room_in.is_some();
+        if !kept_back.is_empty() {
+            self.keep_back(sender.clone(), kept_back);
+        }
         if !claims.is_empty() {
             match self.parts.senders.get(&sender) {
                 Some(account) => self.hand_over(&account, claims),
@@ -395,6 +393,12 @@ impl Dispatcher {
         }
     }
 
+    fn keep_back(&mut self, sender: SenderId, kept_back: Vec<(Claim, Next)>) {
+        self.parts.leases.add(kept_back.iter().map(|(claim, _)| claim));
+        self.lines.entry(sender.clone()).or_default().calls += 1;
+        tokio::spawn(judge::keep_back(self.parts.clone(), sender, kept_back));
+    }
+
     fn put_back(&mut self, sender: SenderId, claims: Vec<Claim>) {
         self.parts.leases.add(&claims);
         self.lines.entry(sender.clone()).or_default().calls += 1;
@@ -402,11 +406,12 @@ impl Dispatcher {
     }
 }
 
-async fn judged(parts: &Arc<Parts>, account: &Account, claimed: Claimed) -> Result<Judged, StoreError> {
-    let Claimed { claims, room_in } = claimed;
-    let brought = claims.len();
-    let claims = fallback::fitting(parts, account, claims).await?;
-    Ok(Judged { claims: judge::judge(parts, account, claims).await?, brought, room_in })
+/// Parts a claim by what its sender can carry and by what is known of the people.
+async fn judged(parts: &Parts, account: &Account, claims: Vec<Claim>) -> Result<Judged, StoreError> {
+    let (fit, misfits) = fallback::fitting(parts, account, claims).await?;
+    let mut judged = judge::judge(parts, account, fit).await?;
+    judged.kept_back.extend(misfits);
+    Ok(judged)
 }
 
 async fn wake_later(wake: Wake, sender: SenderId, at: Instant) {

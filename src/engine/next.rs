@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::domain::message::{DeliveryError, ErrorReason};
+use crate::domain::message::{DeliveryError, ErrorReason, HoldReason, WindowPolicy};
 use crate::domain::progress::Next;
+use crate::domain::{Content, NewMessage};
 use crate::provider::{Receipt, SendError};
 
 /// A provider's wish to wait is obeyed up to this long; then it is asked again.
@@ -43,6 +44,23 @@ pub fn next(outcome: Result<Receipt, SendError>, retries: i32, backoff: &Backoff
         Err(SendError::InDoubt { detail }) => {
             Next::InDoubt(DeliveryError::ours(ErrorReason::OutcomeUnknown, detail, false))
         }
+    }
+}
+
+/// What follows when the provider refuses a message because its window is closed: as the message's policy wants it of one that
+/// is known to be closed. All else stays as it is.
+pub fn of_window(next: Next, retries: i32, request: &NewMessage, backoff: &Backoff) -> Next {
+    match (next, &request.content, &request.on_window_closed) {
+        (Next::Failed(error), Content::Template(_), _) => Next::Failed(error),
+        (Next::Failed(error), ..) if error.reason != ErrorReason::OutsideWindow => Next::Failed(error),
+        (Next::Failed(error), _, WindowPolicy::HoldUntilIncoming) => {
+            Next::Held { reason: HoldReason::WindowClosed, refused: Some(error) }
+        }
+        // The window is known to be closed then, and the template goes. At once, but not again and again.
+        (Next::Failed(error), _, WindowPolicy::SendTemplate(_)) => {
+            Next::RetryIn(if retries == 0 { Duration::ZERO } else { backoff.delay(retries, 1.0) }, error)
+        }
+        (next, ..) => next,
     }
 }
 

@@ -11,10 +11,12 @@ use crate::domain::event::{
     self, ClientInfo, ContactChanged, Event, IncomingMessage, Pricing, Referral, SenderChange, StatusChanged,
     TemplateChanged,
 };
-use crate::domain::message::{Attempt, AttemptOutcome, DEFAULT_VALIDITY_MS, InDoubtPolicy, Message, Priority};
+use crate::domain::message::{
+    Attempt, AttemptOutcome, DEFAULT_VALIDITY_MS, InDoubtPolicy, Message, Priority, WindowPolicy,
+};
 use crate::domain::opt_out::OptOut;
 use crate::domain::template::{Quality, TemplateCategory, TemplateStatus};
-use crate::domain::{Contact, Cursor, DeliveryError, MediaId, Millis, Payload};
+use crate::domain::{Contact, Cursor, DeliveryError, MediaId, Millis, NewMessage, Payload};
 use crate::proto;
 
 pub(super) fn timestamp(millis: Millis) -> Timestamp {
@@ -186,7 +188,7 @@ fn incoming_message(incoming: &IncomingMessage) -> proto::IncomingMessage {
             product_id: quoted.product_id.clone(),
         }),
         referral: incoming.referral.as_ref().map(referral),
-        window_expire_time: Some(timestamp(incoming.window_expire_at_ms)),
+        window_expire_time: incoming.window_expire_at_ms.map(timestamp),
         forwarded: incoming.forwarded,
         frequently_forwarded: incoming.frequently_forwarded,
         backfilled: incoming.backfilled,
@@ -451,6 +453,7 @@ pub(super) fn message(message: &Message) -> proto::Message {
         ignore_opt_out: request.ignore_opt_out,
         ignore_known_failures: request.ignore_known_failures,
         fallback_senders: request.fallback_senders.iter().map(ToString::to_string).collect(),
+        on_window_closed: window_policy(request),
         ..Default::default()
     };
     let waits = message.status.is_waiting() && message.due_at_ms != Some(message.expire_at_ms);
@@ -480,6 +483,28 @@ fn priority(priority: Priority) -> proto::Priority {
         Priority::Urgent => proto::Priority::Urgent,
         Priority::Normal => proto::Priority::Normal,
         Priority::Bulk => proto::Priority::Bulk,
+    }
+}
+
+/// Templates have none.
+fn window_policy(request: &NewMessage) -> Option<proto::WindowPolicy> {
+    if matches!(request.content, Content::Template(_)) {
+        return None;
+    }
+    let instead = match &request.on_window_closed {
+        WindowPolicy::SendTemplate(content) => Some(template(content)),
+        _ => None,
+    };
+    Some(proto::WindowPolicy { action: window_action(&request.on_window_closed) as i32, template: instead })
+}
+
+pub(super) fn window_action(policy: &WindowPolicy) -> proto::window_policy::Action {
+    use proto::window_policy::Action;
+    match policy {
+        WindowPolicy::Fail => Action::Fail,
+        WindowPolicy::SendAnyway => Action::SendAnyway,
+        WindowPolicy::HoldUntilIncoming => Action::HoldUntilIncoming,
+        WindowPolicy::SendTemplate(_) => Action::SendTemplate,
     }
 }
 
@@ -517,6 +542,7 @@ pub(super) fn attempt(attempt: &Attempt) -> proto::Attempt {
         exchanges: exchange.collect(),
         next_sender: attempt.passed.as_ref().map(|(sender, _)| sender.to_string()).unwrap_or_default(),
         next_sender_error: attempt.passed.as_ref().map(|(_, error)| delivery_error(error)),
+        window_template: attempt.instead,
     }
 }
 

@@ -7,11 +7,12 @@ use futures::future::join_all;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::convert::{self, ReadSend, SendParts};
+use super::convert::{self, ReadSend, SendParts, TEMPLATE};
 use super::{Services, answer, auth, download, seen, status, upload};
 use crate::access::{Caller, Scope};
 use crate::catalogue::Judgement;
-use crate::domain::{Content, Cursor, MessageId, MessageStatus, Millis, NewMessage, SenderId, now_ms};
+use crate::domain::message::WindowPolicy;
+use crate::domain::{Content, Cursor, ErrorReason, MessageId, MessageStatus, Millis, NewMessage, SenderId, now_ms};
 use crate::error::{Error, Reason, Violations};
 use crate::proto;
 use crate::proto::messaging_service_server::MessagingService;
@@ -89,8 +90,13 @@ impl Messaging {
             (Some(account), Some(Content::Template(template))) => self.0.catalogues.judge(account, template).await?,
             _ => Judgement::default(),
         };
+        let instead = match &account {
+            Some(account) => self.judge_instead(account, &mut parts, &mut violations).await?,
+            None => Judgement::default(),
+        };
         if !violations.is_empty() {
             judgement.add_to(&mut violations);
+            instead.add_below(TEMPLATE, &mut violations);
             return Err(violations.into_error());
         }
         parts.template_category = judgement.category;
@@ -98,8 +104,9 @@ impl Messaging {
             return Err(Error::Internal(anyhow::anyhow!("a send without violations could not be built")));
         };
         self.check_quoted(caller, &request).await?;
-        let template_unchecked = judgement.unchecked;
-        if let Some(error) = judgement.into_error()
+        let template_unchecked = judgement.unchecked || instead.unchecked;
+        let instead = instead.into_error().map(|error| below(error, TEMPLATE));
+        if let Some(error) = judgement.into_error().or(instead)
             // What was accepted once is answered again, whatever became of its template.
             && !self.is_repeat(caller, key.as_deref(), &request).await?
         {
@@ -134,7 +141,7 @@ impl Messaging {
     }
 
     /// Whether the sender is there for this caller and can carry the content; answers it, when it could be read.
-    async fn check_sender(
+    pub(super) async fn check_sender(
         &self,
         caller: &Caller,
         parts: &SendParts,
@@ -153,6 +160,24 @@ impl Messaging {
             }
         }
         Ok(Some(account))
+    }
+
+    /// Judges the template that is to go while the window is closed, as if it were to go at once.
+    async fn judge_instead(
+        &self,
+        account: &Account,
+        parts: &mut SendParts,
+        violations: &mut Violations,
+    ) -> Result<Judgement, Error> {
+        let WindowPolicy::SendTemplate(template) = &mut parts.options.on_window_closed else {
+            return Ok(Judgement::default());
+        };
+        let judgement = self.0.catalogues.judge(account, template).await?;
+        let mut inner = Violations::default();
+        let content = Content::Template(template.as_ref().clone());
+        account.provider.capabilities().check(&content, account.sender.provider, &mut inner);
+        violations.nest(TEMPLATE, inner);
+        Ok(judgement)
     }
 
     /// Asks the provider, where only it knows whether the message can be handed over. One that goes out later, or that others
@@ -176,6 +201,12 @@ impl Messaging {
             return Ok(());
         }
         match tokio::time::timeout_at(until, account.provider.admits(&request.to, &request.content)).await {
+            // What then, the caller has said.
+            Ok(Err(error))
+                if error.reason == ErrorReason::OutsideWindow && request.on_window_closed.has_another_way() =>
+            {
+                Ok(())
+            }
             Ok(Err(error)) => Err(Error::Precondition {
                 reason: error.reason.as_str(),
                 message: format!("provider {} would not take it: {}", account.sender.provider, error.provider_message),
@@ -195,7 +226,7 @@ impl Messaging {
     }
 
     /// Whether a key is new, or was used for the same content: what a send finds out when it is stored.
-    async fn check_key(&self, caller: &Caller, key: &str, request: &NewMessage) -> Result<(), Error> {
+    pub(super) async fn check_key(&self, caller: &Caller, key: &str, request: &NewMessage) -> Result<(), Error> {
         let Some(first) = self.0.store.message_of_key(&caller.id, key).await? else { return Ok(()) };
         let fields = request.differences(&first.request);
         match fields.is_empty() {
@@ -213,7 +244,7 @@ impl Messaging {
     }
 
     /// Whether the messages that this one quotes or reacts to are this sender's.
-    async fn check_quoted(&self, caller: &Caller, request: &NewMessage) -> Result<(), Error> {
+    pub(super) async fn check_quoted(&self, caller: &Caller, request: &NewMessage) -> Result<(), Error> {
         let reaction = match &request.content {
             Content::Reaction(reaction) => reaction.message_id,
             _ => None,
@@ -291,7 +322,7 @@ fn batch_result(sent: Result<Answer, Error>) -> proto::BatchSendResult {
 }
 
 /// The same error with its fields' paths below an entry.
-fn below(error: Error, path: &str) -> Error {
+pub(super) fn below(error: Error, path: &str) -> Error {
     match error {
         Error::Invalid(inner) => {
             let mut violations = Violations::default();
@@ -377,8 +408,8 @@ impl MessagingService for Messaging {
         &self,
         request: Request<proto::PlanSendRequest>,
     ) -> Result<Response<proto::PlanSendResponse>, Status> {
-        auth::caller(&request, Scope::Send)?;
-        Err(Error::NotImplemented("PlanSend").into())
+        let caller = auth::caller(&request, Scope::Send)?;
+        Ok(Response::new(self.plan(&caller, request.into_inner()).await?))
     }
 
     async fn get_message(

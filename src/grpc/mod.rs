@@ -23,6 +23,7 @@ mod follow;
 mod journal;
 pub mod messaging;
 pub mod opt_outs;
+mod plan;
 mod seen;
 mod sender;
 pub mod server;

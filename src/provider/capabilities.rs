@@ -58,6 +58,8 @@ pub struct Capabilities {
     pub history: bool,
     /// Whether the provider is asked before a message is accepted ([`super::Provider::admits`]).
     pub admits: bool,
+    /// Whether only templates reach people who have not written within 24 hours. That is WhatsApp's own rule.
+    pub windows: bool,
 }
 
 impl Default for Capabilities {
@@ -86,6 +88,7 @@ impl Default for Capabilities {
             look_up: false,
             history: false,
             admits: false,
+            windows: true,
         }
     }
 }

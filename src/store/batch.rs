@@ -17,13 +17,15 @@ use super::log::{self, Appended, NewEvent};
 use super::look_ups::{self, LookUp, LookedUp};
 use super::noted::{Note, Noted};
 use super::opt_outs::{self, Said};
+use super::windows::{self, Conversation, OfWindow, Windows};
 use super::{Store, StoreError, health, notices, pace, passing, rows};
 use crate::domain::known_failure::Lifetimes;
-use crate::domain::message::DeliveryError;
+use crate::domain::message::{DeliveryError, HoldReason};
 use crate::domain::opt_out::{OptOut, Wish};
 use crate::domain::progress::{Next, Step};
 use crate::domain::sender::SenderHealth;
-use crate::domain::{MessageId, MessageStatus, Millis, SenderId};
+use crate::domain::window::WindowState;
+use crate::domain::{Content, ErrorReason, MessageId, MessageStatus, Millis, SenderId};
 use crate::provider::{Report, StatusReport};
 
 /// One piece of work for the writer.
@@ -132,20 +134,24 @@ pub(super) async fn write(
         lessons: Lessons::default(),
         changes: Changes::default(),
         known: KnownReports::default(),
+        refusals: Vec::new(),
         learnt: Vec::new(),
         earlier: HashMap::new(),
         events: Vec::new(),
         told: Told::default(),
         effects: Effects::default(),
+        windows: lock_windows(transaction, ops).await?,
     };
     let mut done: Vec<Option<Done>> = vec![None; ops.len()];
     batch.messages(ops, &mut done).await?;
     batch.journal(ops).await?;
     batch.health(ops).await?;
     batch.accepts_and_events(ops, &mut done).await?;
-    let Batch { changes, mut effects, learnt, told, .. } = batch;
+    let Batch { changes, mut effects, learnt, told, windows, refusals, .. } = batch;
     changes.write(transaction).await?;
     told.write(transaction).await?;
+    windows.write(transaction).await?;
+    windows::refused_later(transaction, refusals).await?;
     intake::learn_ids(transaction, learnt).await?;
     for (op, done) in ops.iter().zip(&mut done) {
         match op {
@@ -179,6 +185,8 @@ struct Batch<'t> {
     lessons: Lessons,
     changes: Changes,
     known: KnownReports,
+    /// What statuses said of windows, of messages that were accepted then.
+    refusals: Vec<(Conversation, Millis)>,
     /// Providers' ids of attempts whose answer brought none.
     learnt: Vec<(Match, String)>,
     /// The last attempts of senders that have passed a message on, by its place and their turn.
@@ -187,6 +195,7 @@ struct Batch<'t> {
     /// How many of them each webhook made.
     told: Told,
     effects: Effects,
+    windows: Windows,
 }
 
 impl Batch<'_> {
@@ -302,8 +311,13 @@ impl Batch<'_> {
         if !withheld.is_empty() && !receipt {
             self.fold_withheld(call.seq, &withheld);
         }
+        let next = self.by_window(call);
         let event = self.changes.step(call.seq, now, call.exchange.as_ref(), |progress, terms| {
-            progress.ended(call.token, call.attempt, call.next.clone(), terms, now)
+            let mut step = progress.ended(call.token, call.attempt, next, terms, now);
+            if let Some(ended) = &mut step.ended {
+                ended.instead = call.instead;
+            }
+            step
         });
         if matches!(call.next, Next::Failed(_)) {
             self.learn(event.as_slice());
@@ -333,6 +347,26 @@ impl Batch<'_> {
             self.wake(seq);
         }
         Ok(due.len())
+    }
+
+    /// What follows a call whose message is to wait for its window: the person may have written meanwhile. And what the
+    /// provider said of the window is noted.
+    fn by_window(&mut self, call: &EndedCall) -> Next {
+        let Some(OfWindow { sender, peer, refused_at_ms }) = &call.of_window else { return call.next.clone() };
+        if let Some(at_ms) = refused_at_ms {
+            self.windows.refused(sender, peer, *at_ms);
+        }
+        let open = matches!(self.windows.state(sender, peer, self.now), WindowState::Open(_));
+        match &call.next {
+            Next::Held { reason: HoldReason::WindowClosed, refused: None } if open => {
+                self.effects.ready.insert(sender.clone());
+                Next::PutBack
+            }
+            Next::Held { reason: HoldReason::WindowClosed, refused: Some(error) } if open => {
+                Next::RetryIn(windows::OPENED_MEANWHILE, error.clone())
+            }
+            next => next.clone(),
+        }
     }
 
     async fn timers(&mut self, limit: u64, in_doubt_wait: Duration) -> Result<usize, StoreError> {
@@ -428,8 +462,10 @@ impl Batch<'_> {
                 _ => None,
             })
         });
-        let incoming = intake::record_incoming(self.transaction, incoming.collect(), &mut self.told, self.now).await?;
+        let Self { told, windows, .. } = self;
+        let incoming = intake::record_incoming(self.transaction, incoming.collect(), told, windows, self.now).await?;
         self.hear(incoming).await?;
+        self.release_held().await?;
         self.events.extend(notices::record(self.transaction, &intakes, &mut self.told, self.now).await?);
         intake::mark_parsed(self.transaction, &intakes, self.now).await
     }
@@ -449,6 +485,22 @@ impl Batch<'_> {
         Ok(())
     }
 
+    /// Lets messages go that waited for somebody who has written now.
+    async fn release_held(&mut self) -> Result<(), StoreError> {
+        let opened = self.windows.opened(self.now);
+        if opened.is_empty() {
+            return Ok(());
+        }
+        for seq in self.changes.load_held(self.transaction, &opened).await? {
+            self.changes.step(seq, self.now, None, |progress, _| {
+                progress.unheld(HoldReason::WindowClosed);
+                Step::default()
+            });
+            self.wake(seq);
+        }
+        Ok(())
+    }
+
     /// Folds a report into its message. The first one that names both our id and the provider's, where the answer was lost
     /// or had none, is what later reports find the message by, which name only the provider's.
     fn fold(
@@ -459,6 +511,12 @@ impl Batch<'_> {
         receive_at_ms: Millis,
         journal_id: Option<i64>,
     ) {
+        if report.error.as_ref().is_some_and(|error| error.reason == ErrorReason::OutsideWindow)
+            && let Some(Loaded { terms, .. }) = self.changes.get(found.0)
+            && !matches!(terms.request.content, Content::Template(_))
+        {
+            self.refusals.push(((sender.clone(), terms.request.to.peer()), terms.accept_at_ms));
+        }
         let nameless = self.changes.get(found.0).is_some_and(|Loaded { progress, .. }| {
             progress.provider_message_id.is_none() || found.1 <= progress.passed_attempt
         });
@@ -643,6 +701,24 @@ fn repeated(used: KeyUsed) -> Done {
         KeyUsed::Same(accepted) => Ok(accepted),
         KeyUsed::Other { key, message_id, fields } => Err(NotAccepted::Reused(Reused { key, message_id, fields })),
     })
+}
+
+/// Windows come before messages, so that no two replicas wait for each other.
+async fn lock_windows(transaction: &DatabaseTransaction, ops: &[Op]) -> Result<Windows, StoreError> {
+    let (mut people, mut conversations) = (Vec::new(), Vec::new());
+    for op in ops {
+        match op {
+            Op::Ended(EndedCall { of_window: Some(OfWindow { sender, peer, .. }), .. }) => {
+                conversations.push((sender.clone(), peer.clone()));
+            }
+            Op::Intake(intake) => people.extend(intake.parsed.reports.iter().filter_map(|item| match &item.report {
+                Report::Incoming(report) if report.content.opens_window() => Some((&item.sender, &report.contact)),
+                _ => None,
+            })),
+            _ => {}
+        }
+    }
+    Windows::lock(transaction, &people, conversations).await
 }
 
 fn status_reports(intake: &Intake) -> impl Iterator<Item = (&SenderId, &StatusReport)> {

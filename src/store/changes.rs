@@ -1,9 +1,9 @@
 //! Messages that move: loaded and locked, changed by `domain::progress`, written back, with their events and attempts.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use sea_orm::sea_query::{LockType, Value};
+use sea_orm::sea_query::{ExprTrait as _, LockType, Value};
 use sea_orm::{
     ActiveValue::{NotSet, Set},
     ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
@@ -102,6 +102,27 @@ impl Changes {
             .filter(messages::Column::Claim.eq(token))
             .order_by_asc(messages::Column::Seq);
         self.keep(query.all(transaction).await?)
+    }
+
+    /// Loads and locks messages that are held in these conversations (sender and peer), in their order; with those that this
+    /// very batch holds.
+    pub async fn load_held(
+        &mut self,
+        transaction: &DatabaseTransaction,
+        conversations: &BTreeSet<(String, String)>,
+    ) -> Result<Vec<i64>, StoreError> {
+        let peers: BTreeSet<&str> = conversations.iter().map(|(_, peer)| peer.as_str()).collect();
+        for list in rows::lists(peers.into_iter().collect()) {
+            let held = messages::Column::HoldReason.is_not_null().and(messages::Column::Peer.is_in(list));
+            self.select(transaction, held).await?;
+        }
+        let is_held = |loaded: &&Loaded| {
+            let conversation = (loaded.sender().to_string(), loaded.terms.request.to.peer());
+            loaded.progress.hold.is_some() && conversations.contains(&conversation)
+        };
+        let mut seqs: Vec<i64> = self.by_seq.values().filter(is_held).map(|loaded| loaded.seq).collect();
+        seqs.sort_unstable();
+        Ok(seqs)
     }
 
     async fn select(
@@ -282,6 +303,7 @@ fn attempt_row(
         exchange: Set(exchange),
         next_sender: NotSet,
         next_error: NotSet,
+        instead: Set(ended.instead.then_some(true)),
     }
 }
 

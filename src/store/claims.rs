@@ -6,7 +6,7 @@ use std::time::Duration;
 use sea_orm::sea_query::Value;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, Statement};
 
-use super::{Store, StoreError, look_ups, pace, rows};
+use super::{OfWindow, Store, StoreError, look_ups, pace, rows};
 use crate::domain::message::Exchange;
 use crate::domain::pace::Rate;
 use crate::domain::progress::Next;
@@ -35,6 +35,8 @@ pub struct Claim {
     pub wait: Duration,
     /// Something is noted about the person that may stand against it.
     pub noted: bool,
+    /// Other content is handed over in the place of what was asked for.
+    pub instead: bool,
 }
 
 /// Two probes of keys for each message that is claimed, in the claim's own statement: what another replica noted a moment
@@ -69,6 +71,10 @@ pub struct EndedCall {
     pub next: Next,
     /// What was said.
     pub exchange: Option<Arc<Exchange>>,
+    /// Other content was handed over in the place of what was asked for.
+    pub instead: bool,
+    /// What it has to do with the window of its conversation; mostly nothing.
+    pub of_window: Option<OfWindow>,
 }
 
 /// What a claim asks for.
@@ -169,6 +175,7 @@ async fn take(
             expire_at_ms: row.try_get("", "expire_at_ms")?,
             wait: Duration::ZERO,
             noted: row.try_get::<i32>("", "noted")? != 0,
+            instead: false,
         });
     }
     if let Some(after) = wanted.look_up_ms {

@@ -62,7 +62,7 @@ fn changed(health: SenderHealth) -> SenderChanged {
 /// another provider, must not write to those who opted out.
 pub(super) async fn forget(transaction: &DatabaseTransaction, sender: &SenderId) -> Result<(), StoreError> {
     let backend = transaction.get_database_backend();
-    for table in ["sender_health", "paces", "contact_paces", "known_failures"] {
+    for table in ["sender_health", "paces", "contact_paces", "known_failures", "windows"] {
         let text = format!("DELETE FROM {table} WHERE sender = $1");
         transaction.execute_raw(rows::statement(backend, &text, [sender.as_str().into()])).await?;
     }

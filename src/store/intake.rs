@@ -10,15 +10,14 @@ use super::changes::Changes;
 use super::entity::{attempts, events, incoming_messages, journal, messages, parked_reports};
 use super::journal::Told;
 use super::log::NewEvent;
+use super::windows::Windows;
 use super::{Store, StoreError, media, rows};
 use crate::domain::event::{IncomingMessage, ReplyTo};
 use crate::domain::opt_out::Wish;
 use crate::domain::progress::Note;
-use crate::domain::{IncomingContent, MediaId, MessageId, Millis, Payload, SenderId};
+use crate::domain::{IncomingContent, MediaId, MessageId, Millis, Payload, SenderId, window};
 use crate::provider::{IncomingReport, Product, Report, StatusReport};
 
-/// Free text may be answered this long after a person wrote.
-const WINDOW_MS: Millis = 24 * 3_600_000;
 /// A report that matches nothing is tried again for this long.
 const PARKED_MS: Millis = 30 * 24 * 3_600_000;
 
@@ -330,12 +329,13 @@ impl<'a> Incoming<'a> {
     }
 }
 
-/// Records people's messages that are new, and their files as still to be fetched; gives the events, each with what
-/// was said by it about being written to. A unique key stops copies, never a cache (I1).
+/// Records people's messages that are new, their files as still to be fetched, and the windows that they open; gives the
+/// events, each with what was said by it about being written to. A unique key stops copies, never a cache (I1).
 pub(super) async fn record_incoming(
     transaction: &DatabaseTransaction,
     incoming: Vec<Incoming<'_>>,
     told: &mut Told,
+    windows: &mut Windows,
     now: Millis,
 ) -> Result<Vec<(NewEvent, Option<Wish>)>, StoreError> {
     let mut known = known_incoming(transaction, incoming.iter().map(|one| one.dedupe_key.clone()).collect()).await?;
@@ -347,6 +347,10 @@ pub(super) async fn record_incoming(
             continue;
         }
         told.add(intake.journal_id, 1);
+        let opens = report.content.opens_window();
+        if opens {
+            windows.heard(sender, &report.contact, report.occur_at_ms, intake.receive_at_ms);
+        }
         let id = MessageId::generate();
         let peer = report.contact.peer();
         models.push(incoming_messages::ActiveModel {
@@ -379,7 +383,7 @@ pub(super) async fn record_incoming(
             content,
             reply_to: reply_to(report, ours),
             referral: report.referral.clone(),
-            window_expire_at_ms: report.occur_at_ms.unwrap_or(intake.receive_at_ms) + WINDOW_MS,
+            window_expire_at_ms: opens.then(|| window::expiry(report.occur_at_ms, intake.receive_at_ms)),
             forwarded: report.forwarded,
             frequently_forwarded: report.frequently_forwarded,
             backfilled: report.backfilled,

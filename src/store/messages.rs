@@ -85,6 +85,7 @@ impl Store {
                 error: None,
                 exchange: None,
                 passed: None,
+                instead: false,
             });
         }
         Ok(attempts)
@@ -223,5 +224,6 @@ fn attempt(row: attempts::Model) -> Result<Attempt, StoreError> {
         error: row.error.as_deref().map(serde_json::from_str).transpose().map_err(unreadable)?,
         exchange: row.exchange.as_deref().map(serde_json::from_str).transpose().map_err(unreadable)?,
         passed,
+        instead: row.instead.unwrap_or_default(),
     })
 }

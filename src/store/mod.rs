@@ -36,12 +36,14 @@ mod messages;
 mod noted;
 mod notices;
 mod opt_outs;
+mod outlook;
 mod pace;
 mod passing;
 mod rows;
 mod senders;
 mod subscriptions;
 mod templates;
+mod windows;
 mod writer;
 
 pub use accept::{Accept, Accepted};
@@ -58,6 +60,7 @@ pub use opt_outs::OptOutFilter;
 pub use senders::StoredSender;
 pub use subscriptions::{Hold, StoredSubscription};
 pub use templates::{CatalogueState, Saved};
+pub use windows::OfWindow;
 pub use writer::{Listener, Writer};
 
 /// How long a lone statement may wait for a connection before the store counts as away.

@@ -58,6 +58,7 @@ pub fn render(adapters: &[(&str, Capabilities)]) -> String {
     row("Messages are asked after", &|c| yes(c.look_up));
     row("What people wrote while the gateway was away is read at its start", &|c| yes(c.history));
     row("Asked before a message is accepted", &|c| yes(c.admits));
+    row("Only templates outside the 24-hour window", &|c| yes(c.windows));
     row("Messages in one request", &|c| number(c.batch as u64));
     row("Messages per second, unless the sender says otherwise", &|c| {
         c.rate.per_second.map_or_else(none, |rate| rate.to_string())

@@ -91,6 +91,44 @@ on_both_databases! {
     }
 }
 
+on_both_databases! {
+    async fn a_held_message_survives_a_kill_and_goes_when_the_person_writes(engine) {
+        let database = TestDatabase::create(engine).await?;
+        let folder = tempfile::tempdir()?;
+        let setup = Setup::new(&database.url, folder.path());
+        let fake = FakeProvider::start("127.0.0.1:0".parse()?).await?;
+        let mut process = setup.start().await?;
+        let webhook_url = devino_sender(setup.addresses.grpc, "acme", &fake).await?;
+        let mut messaging = setup.messaging();
+        let hold = proto::window_policy::Action::HoldUntilIncoming as i32;
+        let policy = proto::WindowPolicy { action: hold, template: None };
+        let options = proto::SendOptions { on_window_closed: Some(policy), ..Default::default() };
+        let request = proto::SendMessageRequest { options: Some(options), ..text("acme", "+351910000001", "olá") };
+        let sent = messaging.send_message(request).await?.into_inner();
+        let held = wait_for("HELD", async || {
+            let message = get(&mut messaging, &sent.message_id).await?.message.context("no message")?;
+            Ok((message.status() == MessageStatus::Held).then_some(message))
+        });
+        let held = held.await?;
+        process.kill()?;
+
+        let _process = setup.start().await?;
+        let mut messaging = setup.messaging();
+        assert_eq!(get(&mut messaging, &sent.message_id).await?.message, Some(held));
+        let payload = json!({ "from": "351910000001", "to": "AcmeCare", "text": "Olá" });
+        let serde_json::Value::Object(payload) = payload else { unreachable!("an object, a line above") };
+        fake.post_incoming("devino", &webhook_url, payload).map_err(anyhow::Error::msg)?;
+        let read = wait_for("READ", async || {
+            let found = get(&mut messaging, &sent.message_id).await?;
+            let read = found.message.as_ref().is_some_and(|message| message.status() == MessageStatus::Read);
+            Ok(read.then_some(found))
+        });
+        let outcomes: Vec<AttemptOutcome> = read.await?.attempts.iter().map(|attempt| attempt.outcome()).collect();
+        assert_eq!((outcomes, fake.ledger().requests), (vec![AttemptOutcome::Taken], 1));
+        Ok(())
+    }
+}
+
 fn media_id(event: proto::Event) -> Option<String> {
     use proto::incoming_message::Content;
     match event.payload {

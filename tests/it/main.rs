@@ -25,6 +25,7 @@ mod opt_outs;
 mod order;
 mod pace;
 mod pitfalls;
+mod plan;
 #[allow(dead_code, reason = "the contract suite uses the rest")]
 mod provider;
 mod refusal;
@@ -36,3 +37,4 @@ mod tools;
 mod twilio;
 mod upload;
 mod waiting;
+mod windows;

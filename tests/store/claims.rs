@@ -18,7 +18,15 @@ const LEASE: Duration = Duration::from_secs(60);
 
 fn sent(claim: &Claim) -> EndedCall {
     let next = Next::Sent(Some(format!("provider-{}", claim.seq)));
-    EndedCall { seq: claim.seq, token: claim.token, attempt: claim.attempt, next, exchange: None }
+    EndedCall {
+        seq: claim.seq,
+        token: claim.token,
+        attempt: claim.attempt,
+        next,
+        exchange: None,
+        instead: false,
+        of_window: None,
+    }
 }
 
 /// Two replicas on PostgreSQL, one process on SQLite.

@@ -115,7 +115,7 @@ on_both_databases! {
         assert_eq!(bench.events().await?.len(), 1, "nothing matches yet");
 
         let next = Next::Sent(Some("p-1".into()));
-        let call = EndedCall { seq: claim.seq, token: claim.token, attempt: claim.attempt, next, exchange: None };
+        let call = EndedCall { seq: claim.seq, token: claim.token, attempt: claim.attempt, next, exchange: None, instead: false, of_window: None };
         bench.writer.ended(call).await?;
         assert_eq!(bench.store.message(claim.message_id).await?.unwrap().status, MessageStatus::Delivered);
         assert_eq!(bench.words(claim.message_id).await?, ["ACCEPTED", "SENT", "DELIVERED"]);
@@ -151,7 +151,7 @@ on_both_databases! {
 
         let next = Next::Sent(Some("p-2".into()));
         let Claim { seq, token, attempt, .. } = claims[1];
-        bench.writer.ended(EndedCall { seq, token, attempt, next, exchange: None }).await?;
+        bench.writer.ended(EndedCall { seq, token, attempt, next, exchange: None, instead: false, of_window: None }).await?;
         assert_eq!(bench.words(claims[1].message_id).await?, ["ACCEPTED", "SENT"], "the other sender's word is not about it");
         let later = now_ms() + 31 * 24 * 3_600_000;
         assert_eq!(bench.store.orphan_parked(later).await?, 2, "both of the other sender's");
@@ -164,7 +164,7 @@ on_both_databases! {
         bench.accept(&to(1), "olá").await?;
         let claim = bench.claim(1, Duration::from_secs(60)).await?.remove(0);
         let next = Next::Sent(Some("p-1".into()));
-        let call = EndedCall { seq: claim.seq, token: claim.token, attempt: claim.attempt, next, exchange: None };
+        let call = EndedCall { seq: claim.seq, token: claim.token, attempt: claim.attempt, next, exchange: None, instead: false, of_window: None };
         bench.writer.ended(call).await?;
         let both = || vec![status("p-1", MessageStatus::Read), status("p-1", MessageStatus::Delivered)];
         let first = bench.journalled([both(), both()].concat()).await?;

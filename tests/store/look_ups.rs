@@ -28,7 +28,10 @@ async fn claimed(bench: &Bench, count: usize) -> Result<Vec<Claim>> {
 
 async fn ended(bench: &Bench, claim: &Claim, next: Next) -> Result<()> {
     let Claim { seq, token, attempt, .. } = *claim;
-    Ok(bench.writer.ended(EndedCall { seq, token, attempt, next, exchange: None }).await?)
+    Ok(bench
+        .writer
+        .ended(EndedCall { seq, token, attempt, next, exchange: None, instead: false, of_window: None })
+        .await?)
 }
 
 fn lost() -> Next {

@@ -94,6 +94,7 @@ fn new(to: &str, body: &str) -> NewMessage {
         ignore_known_failures: false,
         template_category: None,
         fallback_senders: Vec::new(),
+        on_window_closed: Default::default(),
     }
 }
 

@@ -31,6 +31,19 @@ impl Judgement {
         self.violations.into_result().err().or(self.standing)
     }
 
+    /// The same for a template that stands below the request's root.
+    pub fn add_below(self, path: &str, violations: &mut Violations) {
+        let mut own = Violations::default();
+        for known in violations.iter() {
+            if let Some(field) = known.field.strip_prefix(path).and_then(|rest| rest.strip_prefix('.')) {
+                own.add(field, known.reason, &known.description);
+            }
+        }
+        let known = own.iter().count();
+        self.add_to(&mut own);
+        violations.nest(path, own.into_vec().split_off(known).into());
+    }
+
     /// Adds what is wrong to what is known to be wrong. A field that could not be read, or that the provider cannot carry,
     /// is not judged twice.
     pub fn add_to(self, violations: &mut Violations) {

@@ -16,7 +16,7 @@ impl Next {
             Next::InDoubt(error) => (AttemptOutcome::InDoubt, None, Some(error.clone())),
             Next::Spared(error) => (AttemptOutcome::Skipped, None, Some(error.clone())),
             Next::Held { refused: Some(error), .. } => (AttemptOutcome::Refused, None, Some(error.clone())),
-            Next::Held { refused: None, .. } => (AttemptOutcome::Skipped, None, None),
+            Next::PutBack | Next::Held { refused: None, .. } => (AttemptOutcome::Skipped, None, None),
         }
     }
 }
@@ -48,7 +48,7 @@ impl Progress {
                 let away = error.reason == ErrorReason::ProviderUnavailable && self.retries + 1 >= TRIES;
                 (too_late || away).then_some(error)?
             }
-            Next::Sent(_) | Next::InDoubt(_) | Next::Held { .. } => return None,
+            Next::Sent(_) | Next::InDoubt(_) | Next::PutBack | Next::Held { .. } => return None,
         };
         let open = self.status == MessageStatus::Sending;
         (open && self.may_pass(error.reason, Told::AtOnce, terms, now)).then(|| error.clone())
@@ -127,6 +127,7 @@ impl Progress {
             outcome: AttemptOutcome::Skipped,
             provider_message_id: None,
             error: Some(error.clone()),
+            instead: false,
         };
         let note = self.pass_on(self.attempt, error.clone(), terms, now);
         Some(Step { note: Some(note), ended: Some(ended) })

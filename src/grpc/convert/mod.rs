@@ -3,7 +3,7 @@
 use url::Url;
 
 use crate::domain::content::{Content, Template, TemplateButton, TemplateButtonKind, TemplateHeader};
-use crate::domain::message::NewMessage;
+use crate::domain::message::{NewMessage, WindowPolicy};
 use crate::domain::template::TemplateCategory;
 use crate::domain::{MessageId, Millis, PhoneNumber, SenderId};
 use crate::error::{Error, Reason, Violations};
@@ -12,12 +12,14 @@ use crate::proto;
 mod content;
 mod filters;
 mod options;
+mod window;
 
 pub(super) use content::upload;
 use content::{location, media, message_content};
 pub(super) use filters::{label_filter, peer_filter, sender_filter};
 use options::{Options, read_options};
 pub(super) use options::{duration, millis};
+pub(super) use window::TEMPLATE;
 
 /// What no provider needs more of: a bound for texts whose own limit the capabilities know.
 const TEXT_MAX: usize = 65_536;
@@ -36,11 +38,11 @@ pub(super) struct ReadSend {
 pub(super) struct SendParts {
     pub sender: Option<SenderId>,
     pub content: Option<Content>,
-    to: Option<PhoneNumber>,
+    pub to: Option<PhoneNumber>,
     pub reply_to_message_id: Option<MessageId>,
     /// What a template is for, by the gateway's copy of it.
     pub template_category: Option<TemplateCategory>,
-    options: Options,
+    pub options: Options,
 }
 
 impl SendParts {
@@ -67,6 +69,7 @@ impl SendParts {
             ignore_known_failures: options.ignore_known_failures,
             template_category: self.template_category,
             fallback_senders: options.fallback_senders,
+            on_window_closed: options.on_window_closed,
         };
         Some(ReadSend { request, key: options.key, validate_only: options.validate_only })
     }
@@ -117,6 +120,23 @@ pub(super) fn template(
 ) -> Result<SendParts, Error> {
     let sender = violations.check("sender", request.sender.parse());
     let to = violations.check("to", request.to.parse());
+    let content = proto::TemplateContent {
+        template: request.template,
+        language_code: request.language_code,
+        parameters: request.parameters,
+        header: request.header,
+        buttons: request.buttons,
+    };
+    let content = template_content(content, violations).map(Content::Template);
+    let options = read_options(request.options, sender.as_ref(), now, violations)?;
+    if options.on_window_closed != WindowPolicy::Fail {
+        violations.add("options.on_window_closed", Reason::NotSupported, "a template needs no open window");
+    }
+    Ok(SendParts { sender, content, to, reply_to_message_id: None, template_category: None, options })
+}
+
+/// A template and what fills it; paths are those of SendTemplateRequest.
+fn template_content(request: proto::TemplateContent, violations: &mut Violations) -> Option<Template> {
     let name = violations.check("template", text(request.template, 1, 512, "a template's name or id"));
     let language_code = violations.check("language_code", language(request.language_code));
     for (key, value) in &request.parameters {
@@ -132,12 +152,9 @@ pub(super) fn template(
     }
     let header = request.header.and_then(|header| template_header(header, violations));
     let buttons = template_buttons(request.buttons, violations);
-    let content = name.zip(language_code).map(|(template, language_code)| {
-        let parameters = request.parameters.into_iter().collect();
-        Content::Template(Template { template, language_code, parameters, header, buttons })
-    });
-    let options = read_options(request.options, sender.as_ref(), now, violations)?;
-    Ok(SendParts { sender, content, to, reply_to_message_id: None, template_category: None, options })
+    let (template, language_code) = name.zip(language_code)?;
+    let parameters = request.parameters.into_iter().collect();
+    Some(Template { template, language_code, parameters, header, buttons })
 }
 
 fn language(code: String) -> Result<String, (Reason, String)> {

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::text;
+use super::window::on_window_closed;
 use crate::domain::fallback::FALLBACKS_MAX;
-use crate::domain::message::{InDoubtPolicy, MAX_AHEAD_MS, Priority};
+use crate::domain::message::{InDoubtPolicy, MAX_AHEAD_MS, Priority, WindowPolicy};
 use crate::domain::{Millis, SenderId};
 use crate::error::{Error, Reason, Violations};
 use crate::proto;
@@ -19,7 +20,7 @@ const KEY_MAX: usize = 256;
 
 /// How to send, read.
 #[derive(Default)]
-pub(super) struct Options {
+pub(in crate::grpc) struct Options {
     pub key: Option<String>,
     pub send_at_ms: Option<Millis>,
     pub validity_ms: Option<Millis>,
@@ -27,6 +28,7 @@ pub(super) struct Options {
     pub labels: BTreeMap<String, String>,
     pub priority: Priority,
     pub in_doubt_policy: InDoubtPolicy,
+    pub on_window_closed: WindowPolicy,
     pub validate_only: bool,
     pub ignore_opt_out: bool,
     pub ignore_known_failures: bool,
@@ -77,6 +79,7 @@ pub(super) fn read_options(
             InDoubtPolicy::AtMostOnce
         }
     };
+    let on_window_closed = on_window_closed(options.on_window_closed.unwrap_or_default(), violations);
     Ok(Options {
         key,
         send_at_ms,
@@ -85,6 +88,7 @@ pub(super) fn read_options(
         labels,
         priority,
         in_doubt_policy,
+        on_window_closed,
         validate_only: options.validate_only,
         ignore_opt_out: options.ignore_opt_out,
         ignore_known_failures: options.ignore_known_failures,
@@ -94,17 +98,8 @@ pub(super) fn read_options(
 
 /// Options of the contract that this version does not carry out. To take them and do nothing would be a lie.
 fn refuse_what_is_not_there(options: &proto::SendOptions) -> Result<(), Error> {
-    use proto::window_policy::Action;
     if !options.callback_url.is_empty() {
         return Err(Error::NotImplemented("options.callback_url"));
-    }
-    let window = options.on_window_closed.as_ref();
-    // An empty policy is none.
-    let anyway = |policy: &proto::WindowPolicy| {
-        policy.template.is_none() && [Action::Unspecified as i32, Action::SendAnyway as i32].contains(&policy.action)
-    };
-    if !window.is_none_or(anyway) {
-        return Err(Error::NotImplemented("options.on_window_closed other than SEND_ANYWAY"));
     }
     Ok(())
 }

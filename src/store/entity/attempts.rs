@@ -24,6 +24,7 @@ pub struct Model {
     pub next_sender: Option<String>,
     #[sea_orm(column_type = "Text", nullable)]
     pub next_error: Option<String>,
+    pub instead: Option<bool>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

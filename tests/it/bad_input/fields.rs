@@ -504,13 +504,8 @@ on_both_databases! {
             assert_eq!(refusal.is(), (Code::NotFound, "MESSAGE_NOT_FOUND"));
         }
         let none = proto::SendOptions::default;
-        let template = Some(proto::TemplateContent::default());
-        let window = |action: i32, template: Option<proto::TemplateContent>| {
-            proto::SendOptions { on_window_closed: Some(proto::WindowPolicy { action, template }), ..none() }
-        };
         for given in [
             proto::SendOptions { callback_url: "https://example.com".into(), ..none() },
-            window(1, None), window(3, None), window(4, template.clone()), window(99, None), window(2, template),
         ] {
             let refusal = refused(gateway.messaging.send_message(options(given)).await);
             assert_eq!(refusal.is(), (Code::Unimplemented, "NOT_IMPLEMENTED"));

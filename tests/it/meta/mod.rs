@@ -104,7 +104,8 @@ pub fn status(status: Value) -> String {
     envelope(vec![change(NUMBER, json!({ "statuses": [status] }))])
 }
 
-/// A text that a person wrote.
+/// A text that a person wrote just now.
 pub fn written(id: &str, text: &str) -> Value {
-    json!({ "from": "5511987654321", "id": id, "timestamp": "1767225600", "type": "text", "text": { "body": text } })
+    let now = (recado::domain::now_ms() / 1_000).to_string();
+    json!({ "from": "5511987654321", "id": id, "timestamp": now, "type": "text", "text": { "body": text } })
 }

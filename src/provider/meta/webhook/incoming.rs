@@ -8,7 +8,7 @@ use crate::domain::IncomingContent;
 use crate::domain::content::SystemNotice;
 use crate::domain::event::Referral;
 use crate::domain::opt_out::{OptOutCategory, OptOutSource, Wish};
-use crate::provider::lenient::{flag, list, object, text};
+use crate::provider::lenient::{flag, object, text};
 use crate::provider::whatsapp::{self, Files};
 use crate::provider::{IncomingReport, Product};
 
