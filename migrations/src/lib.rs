@@ -15,6 +15,7 @@ mod m20261122_000006_look_ups;
 mod m20261122_000007_sender_health;
 mod m20261122_000008_windows;
 mod m20261122_000010_opt_outs;
+mod m20261122_000014_journal;
 
 /// All migrations, oldest first.
 #[derive(Debug)]
@@ -32,6 +33,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000007_sender_health::Migration),
             Box::new(m20261122_000008_windows::Migration),
             Box::new(m20261122_000010_opt_outs::Migration),
+            Box::new(m20261122_000014_journal::Migration),
         ]
     }
 }

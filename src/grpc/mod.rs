@@ -20,12 +20,14 @@ mod convert;
 mod download;
 pub mod events;
 mod follow;
+mod journal;
 pub mod messaging;
 pub mod opt_outs;
 mod sender;
 pub mod server;
 pub mod status;
 pub mod templates;
+pub mod upload;
 mod wire;
 
 pub use wire::{MAX_REQUEST, WireLayer};
@@ -57,6 +59,8 @@ pub struct Services {
     pub wake: crate::engine::Wake,
     /// The files that people sent.
     pub shelf: Shelf,
+    /// How long a file may take on its way to a provider.
+    pub upload_limits: upload::Limits,
 }
 
 impl Services {

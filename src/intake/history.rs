@@ -85,10 +85,18 @@ impl History {
 
     async fn journal(&self, account: &Account, bodies: Vec<bytes::Bytes>) {
         for body in bodies {
+            let body = match self.senders.seal_webhook(&account.sender.id, &body) {
+                Ok(sealed) => sealed,
+                Err(error) => {
+                    tracing::error!(sender = %account.sender.id, %error, "what a person wrote meanwhile could not be sealed");
+                    continue;
+                }
+            };
             let entry = NewJournalEntry {
                 sender: account.sender.id.clone(),
                 provider: account.sender.provider.to_owned(),
                 receive_at_ms: now_ms(),
+                headers: "{}".into(),
                 body,
             };
             let mut wait = RETRY.0;

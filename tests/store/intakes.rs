@@ -33,8 +33,13 @@ fn incoming(id: Option<&str>) -> Report {
 impl Bench {
     /// Journals a webhook that says this; gives what is to be taken in.
     pub async fn journalled(&self, reports: Vec<Report>) -> Result<Intake> {
-        let entry =
-            NewJournalEntry { sender: acme(), provider: "devino".into(), receive_at_ms: now_ms(), body: Bytes::new() };
+        let entry = NewJournalEntry {
+            sender: acme(),
+            provider: "devino".into(),
+            receive_at_ms: now_ms(),
+            headers: "{}".into(),
+            body: Bytes::new(),
+        };
         self.writer.journal(entry).await?;
         let last = self.store.pending_webhooks(0, 10_000).await?.pop().unwrap();
         let item = |(index, report)| Item { index, sender: acme(), report };
