@@ -294,6 +294,10 @@ pub enum SenderChange {
     Recovered,
     /// WhatsApp or the provider restricted or banned it.
     Blocked,
+    /// Callbacks to one of its endpoints are given up.
+    CallbacksDisabled,
+    /// They are posted again.
+    CallbacksEnabled,
 }
 
 /// What kind of event; the numbers are the contract's.

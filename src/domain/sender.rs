@@ -22,6 +22,8 @@ pub struct Sender {
     pub limits: Limits,
     /// Language of templates that name none.
     pub default_language_code: String,
+    /// Where incoming messages are POSTed; empty: nowhere. May hold a token: never logged.
+    pub incoming_callback_url: String,
     /// When it was made.
     pub create_at_ms: Millis,
     /// When it was last changed.

@@ -249,6 +249,7 @@ mod tests {
             state: SenderState::Active,
             limits: Limits::default(),
             default_language_code: String::new(),
+            incoming_callback_url: String::new(),
             create_at_ms: 1,
             update_at_ms: 1,
         };

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::entity::{attempts, messages};
 use super::log::NewEvent;
 use super::{StoreError, rows};
+use crate::domain::callback::CallbackTo;
 use crate::domain::event::StatusChanged;
 use crate::domain::message::{DeliveryError, Exchange};
 use crate::domain::progress::{EndedAttempt, Note, Progress, Step, Terms};
@@ -134,7 +135,7 @@ impl Changes {
             let row = attempt_row(loaded, ended, exchange, now);
             self.attempts.push(row);
         }
-        step.note.map(|note| event_of(loaded, note, now))
+        step.note.map(|note| event_of(loaded, before.status, note, now))
     }
 
     /// Writes back what changed.
@@ -242,7 +243,7 @@ fn attempt_row(
     }
 }
 
-fn event_of(loaded: &Loaded, note: Note, now: Millis) -> NewEvent {
+fn event_of(loaded: &Loaded, before: MessageStatus, note: Note, now: Millis) -> NewEvent {
     let request = &loaded.terms.request;
     let fold = note.fold;
     let status = StatusChanged {
@@ -271,5 +272,6 @@ fn event_of(loaded: &Loaded, note: Note, now: Millis) -> NewEvent {
         occur_at_ms: note.occur_at_ms,
         receive_at_ms: note.receive_at_ms.unwrap_or(now),
         report_key: note.report_key,
+        callback: CallbackTo::given(&request.callback_url, Some(before)),
     }
 }

@@ -19,6 +19,7 @@ use crate::error::Error;
 mod accept;
 mod api_keys;
 mod batch;
+mod callbacks;
 mod changes;
 mod claims;
 mod entity;
@@ -39,6 +40,7 @@ mod writer;
 
 pub use accept::{Accept, Accepted};
 pub use api_keys::StoredKey;
+pub use callbacks::{CallbackFilter, EndedPost, EndpointClaim, EndpointsWanted};
 pub use claims::{Claim, Claimed, EndedCall};
 pub use intake::{Intake, Item, Parsed};
 pub use journal::{JournalEntry, NewJournalEntry};

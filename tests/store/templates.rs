@@ -27,10 +27,11 @@ fn sender(id: &str, update_at_ms: Millis) -> StoredSender {
         state: SenderState::Active,
         limits: Limits::default(),
         default_language_code: String::new(),
+        incoming_callback_url: String::new(),
         create_at_ms: 1,
         update_at_ms,
     };
-    StoredSender { sender, sealed_settings: Vec::new() }
+    StoredSender { sender, sealed_settings: Vec::new(), sealed_callback_secrets: None }
 }
 
 fn entry(template: &str, status: TemplateStatus) -> CatalogueTemplate {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::text;
+use super::{callback_url, text};
 use crate::domain::Millis;
 use crate::domain::message::{InDoubtPolicy, MAX_AHEAD_MS, Priority};
 use crate::error::{Error, Reason, Violations};
@@ -22,6 +22,8 @@ pub(super) struct Options {
     pub key: Option<String>,
     pub send_at_ms: Option<Millis>,
     pub validity_ms: Option<Millis>,
+    /// Empty: none.
+    pub callback_url: String,
     pub callback_data: String,
     pub labels: BTreeMap<String, String>,
     pub priority: Priority,
@@ -49,6 +51,10 @@ pub(super) fn read_options(
     };
     let send_at_ms = options.send_time.and_then(|time| send_time(time, now, violations));
     let validity_ms = options.validity.and_then(|validity| self::validity(validity, violations));
+    let callback_url = match options.callback_url.as_str() {
+        "" => None,
+        url => violations.check("options.callback_url", callback_url(url)),
+    };
     if options.callback_data.len() > CALLBACK_DATA_MAX {
         let length = options.callback_data.len();
         let description = format!("{length} bytes; callback data has at most {CALLBACK_DATA_MAX}");
@@ -76,6 +82,7 @@ pub(super) fn read_options(
         key,
         send_at_ms,
         validity_ms,
+        callback_url: callback_url.unwrap_or_default(),
         callback_data: options.callback_data,
         labels,
         priority,
@@ -87,9 +94,6 @@ pub(super) fn read_options(
 /// Options of the contract that this version does not carry out. To take them and do nothing would be a lie.
 fn refuse_what_is_not_there(options: &proto::SendOptions) -> Result<(), Error> {
     use proto::window_policy::Action;
-    if !options.callback_url.is_empty() {
-        return Err(Error::NotImplemented("options.callback_url"));
-    }
     if !options.fallback_senders.is_empty() {
         return Err(Error::NotImplemented("options.fallback_senders"));
     }

@@ -509,7 +509,6 @@ on_both_databases! {
             proto::SendOptions { on_window_closed: Some(proto::WindowPolicy { action, template }), ..none() }
         };
         for given in [
-            proto::SendOptions { callback_url: "https://example.com".into(), ..none() },
             proto::SendOptions { fallback_senders: vec!["other".into()], ..none() },
             window(1, None), window(3, None), window(4, template.clone()), window(99, None), window(2, template),
         ] {

@@ -230,8 +230,6 @@ async fn parts_of_the_contract_that_are_not_built_say_so() -> Result<()> {
         "MessagingService/PlanSend",
         "AdminService/ListWebhookDeliveries",
         "AdminService/ReplayWebhookDeliveries",
-        "AdminService/ListCallbacks",
-        "AdminService/RetryCallbacks",
         "AdminService/GetStats",
     ];
     for method in unbuilt {
