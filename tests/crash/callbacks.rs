@@ -5,11 +5,12 @@ use std::collections::{HashMap, HashSet};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use recado::proto;
+use recado::proto::admin_service_client::AdminServiceClient;
 
 use crate::endpoint::{Answer, Endpoint};
 use crate::gateway::{TestDatabase, text};
 use crate::on_both_databases;
-use crate::process::{PATIENCE, Setup, wait_for};
+use crate::process::{Setup, channel, wait_for};
 use crate::scene::{kills, seed};
 
 /// Messages before each kill, each with four statuses at the sandbox.
@@ -54,7 +55,12 @@ on_both_databases! {
             last.map(|post| post.text("message_id")).collect()
         };
         wait_for("the last callbacks", async || Ok(accepted.is_subset(&ends(&endpoint)).then_some(()))).await?;
-        let posts = endpoint.until_taken_within(accepted.len() * 4, PATIENCE).await?;
+        let posts = endpoint.taken();
+        let mut admin = AdminServiceClient::new(channel(setup.addresses.grpc));
+        let states = vec![proto::CallbackState::Dead as i32];
+        let dead = proto::ListCallbacksRequest { states, ..Default::default() };
+        let dead = admin.list_callbacks(dead).await?.into_inner().callbacks;
+        assert!(dead.is_empty(), "given up: {dead:?}");
         let mut bodies: HashMap<String, Vec<u8>> = HashMap::new();
         let (mut newest, mut repeats) = (HashMap::<String, i64>::new(), 0);
         for post in &posts {
