@@ -205,6 +205,7 @@ impl App {
             guarded,
             log: log.clone(),
             config: callback_config(&config),
+            ordering: Default::default(),
         };
         let posting = callback::run(posting, callback_wake, stop_serving.clone());
         parts.spawn(async move {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Mutex, Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -66,6 +66,8 @@ pub struct Parts {
     pub log: Log,
     /// How.
     pub config: Config,
+    /// Held by whoever finds out what comes next in line, or changes it.
+    pub ordering: Mutex<()>,
 }
 
 /// Wakes the posting: callbacks came.
@@ -96,7 +98,9 @@ pub async fn run(parts: Parts, wake: Wake, stop: CancellationToken) {
         }
         office.take().await;
         office.look().await;
+        let hurry = office.hands.values().any(|hand| hand.stale);
         tokio::select! {
+            () = std::future::ready(()), if hurry => {}
             Some(first) = news.recv() => {
                 office.written(first).await;
                 while let Ok(next) = news.try_recv() {
@@ -247,7 +251,10 @@ impl Office {
         }
         // Those under way are still due on disk, and come first.
         let limit = hand.under_way.len() + room;
-        let due = self.parts.store.due_callbacks(id, now, limit).await?;
+        let ordering = self.parts.ordering.lock().await;
+        let (due, more) = self.parts.store.due_callbacks(id, now, limit).await?;
+        drop(ordering);
+        hand.stale = more;
         let fresh: Vec<DueCallback> =
             due.into_iter().filter(|callback| !hand.under_way.contains(&callback.position)).take(room).collect();
         if !fresh.is_empty() {
@@ -264,7 +271,7 @@ impl Office {
                 let _ = ended.send(post);
             });
         }
-        Ok(!hand.under_way.is_empty())
+        Ok(!hand.under_way.is_empty() || hand.stale)
     }
 
     /// Hears that the end of a POST is on disk, or will not be.
@@ -346,7 +353,10 @@ async fn write_down(
     let mut posts = Vec::with_capacity(TOGETHER);
     while ended.recv_many(&mut posts, TOGETHER).await > 0 {
         let standings = loop {
-            match parts.store.posts_ended(&posts, &parts.config.policy, now_ms()).await {
+            let ordering = parts.ordering.lock().await;
+            let ended = parts.store.posts_ended(&posts, &parts.config.policy, now_ms()).await;
+            drop(ordering);
+            match ended {
                 Ok(standings) => break standings,
                 Err(StoreError::Fault(error)) => {
                     tracing::error!(error, "the ends of callbacks could not be written; they are posted again");

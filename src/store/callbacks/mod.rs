@@ -30,6 +30,10 @@ pub use admin::CallbackFilter;
 
 /// Callbacks of a disabled endpoint that are given up in one transaction.
 const BURIED: i64 = 500;
+/// Callbacks behind others that one look puts off.
+const LOOKED_PAST: usize = 256;
+/// How long they are put off. Called back they are sooner; this is for what a lost lease leaves.
+const PUT_OFF_MS: Millis = 300_000;
 /// Endpoints with work among which a claim chooses.
 const CANDIDATES: i64 = 1_024;
 
@@ -170,9 +174,9 @@ async fn call_for(
     Ok(())
 }
 
-/// Callbacks of an endpoint whose turn has come: no earlier one of the same line is pending.
-const DUE: &str = "c.endpoint = $1 AND c.due_at_ms IS NOT NULL AND NOT EXISTS (SELECT 1 FROM callbacks b \
-     WHERE b.endpoint = c.endpoint AND b.line = c.line AND b.position < c.position AND b.due_at_ms IS NOT NULL)";
+/// An earlier callback of the same line is pending.
+const BEHIND: &str = "EXISTS (SELECT 1 FROM callbacks b WHERE b.endpoint = c.endpoint AND b.line = c.line \
+     AND b.position < c.position AND b.due_at_ms IS NOT NULL)";
 
 impl Store {
     /// Whether an endpoint has work that is due, or one in hand has lost its lease.
@@ -233,7 +237,9 @@ impl Store {
         found.iter().map(claim).collect()
     }
 
-    /// Up to `limit` callbacks of an endpoint whose turn has come: of each line the first that is pending.
+    /// Up to `limit` callbacks of an endpoint in hand whose turn has come: of each line the first that is pending. Those behind
+    /// it are put off, so that nobody looks past them again until it has ended; `true`: there were too many of them, and the
+    /// next call finds more. Not to be called while [`Store::posts_ended`] runs, which calls them back.
     ///
     /// # Errors
     /// When the store is away.
@@ -242,16 +248,50 @@ impl Store {
         endpoint: &str,
         now: Millis,
         limit: usize,
-    ) -> Result<Vec<DueCallback>, StoreError> {
+    ) -> Result<(Vec<DueCallback>, bool), StoreError> {
+        let backend = self.read().get_database_backend();
+        let text = format!(
+            "SELECT c.position, CASE WHEN {BEHIND} THEN 1 ELSE 0 END AS behind FROM callbacks c \
+             WHERE c.endpoint = $1 AND c.due_at_ms IS NOT NULL AND c.due_at_ms <= $2 \
+             ORDER BY c.due_at_ms, c.position LIMIT $3"
+        );
+        let most = limit + LOOKED_PAST;
+        let values: [Value; 3] = [endpoint.into(), now.into(), (most as i64).into()];
+        let found = self.read().query_all_raw(rows::statement(backend, &text, values)).await?;
+        let (mut first, mut behind) = (Vec::new(), Vec::new());
+        for row in &found {
+            let list = if row.try_get::<i32>("", "behind")? == 0 { &mut first } else { &mut behind };
+            list.push(row.try_get::<i64>("", "position")?);
+        }
+        let more = found.len() == most && first.len() < limit;
+        self.put_off(behind, now + PUT_OFF_MS).await?;
+        first.truncate(limit);
+        let list = match backend {
+            DbBackend::Postgres => "SELECT p.value::bigint FROM jsonb_array_elements_text($1::jsonb) AS p(value)",
+            _ => "SELECT value FROM json_each($1)",
+        };
         let text = format!(
             "SELECT c.position AS place, c.url, c.previous_status, c.attempts, e.* \
              FROM callbacks c LEFT JOIN events e ON e.position = c.position \
-             WHERE {DUE} AND c.due_at_ms <= $2 ORDER BY c.due_at_ms, c.position LIMIT $3"
+             WHERE c.position IN ({list}) ORDER BY c.due_at_ms, c.position"
         );
-        let values: [Value; 3] = [endpoint.into(), now.into(), (limit as i64).into()];
-        let statement = rows::statement(self.read().get_database_backend(), &text, values);
-        let found = self.read().query_all_raw(statement).await?;
-        found.iter().map(due).collect()
+        let first = serde_json::to_string(&first).map_err(|e| StoreError::Fault(e.to_string()))?;
+        let found = self.read().query_all_raw(rows::statement(backend, &text, [first.into()])).await?;
+        Ok((found.iter().map(due).collect::<Result<_, _>>()?, more))
+    }
+
+    async fn put_off(&self, positions: Vec<i64>, until_ms: Millis) -> Result<(), StoreError> {
+        use callbacks::Column;
+        use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
+        for list in rows::lists(positions) {
+            callbacks::Entity::update_many()
+                .col_expr(Column::DueAtMs, super::set(until_ms))
+                .filter(Column::Position.is_in(list))
+                .filter(Column::DueAtMs.is_not_null())
+                .exec(&self.inner.write)
+                .await?;
+        }
+        Ok(())
     }
 
     /// Writes down how POSTs ended; gives how each one's endpoint stands now, or nothing where it is no longer in hand and
@@ -269,7 +309,7 @@ impl Store {
         let transaction = self.begin().await?;
         let mut standings = in_hand(&transaction, ended).await?;
         let pending = pending_of(&transaction, ended).await?;
-        let (mut rows, mut attempts) = (Vec::new(), Vec::new());
+        let (mut rows, mut attempts, mut done) = (Vec::new(), Vec::new(), Vec::new());
         let mut answers = Vec::with_capacity(ended.len());
         let mut changed = BTreeMap::new();
         for post in ended {
@@ -287,6 +327,9 @@ impl Store {
             // Ended meanwhile by an operator or with its endpoint.
             let Some(&(tries, number)) = pending.get(&post.position) else { continue };
             let next = callback::next(post.verdict, tries + 1, now, policy, post.jitter);
+            if !matches!(next, Next::RetryAt(_)) {
+                done.push(post.position);
+            }
             rows.push(row(post.position, next, tries + 1, number + 1, now));
             attempts.push(attempt(post, number + 1));
             count(post.verdict, next);
@@ -297,6 +340,7 @@ impl Store {
         }
         rows::update(&transaction, "callbacks", ("position", "bigint"), COLUMNS, rows).await?;
         rows::insert(&transaction, attempts).await?;
+        call_back(&transaction, done, now).await?;
         transaction.commit().await?;
         Ok(answers)
     }
@@ -364,7 +408,10 @@ impl Store {
             return Ok(());
         };
         let standing = standing(&found)?;
-        let text = format!("SELECT c.due_at_ms FROM callbacks c WHERE {DUE} ORDER BY c.due_at_ms LIMIT 1");
+        let text = format!(
+            "SELECT c.due_at_ms FROM callbacks c WHERE c.endpoint = $1 AND c.due_at_ms IS NOT NULL AND NOT {BEHIND} \
+             ORDER BY c.due_at_ms LIMIT 1"
+        );
         let next = transaction.query_one_raw(rows::statement(backend, &text, [id.into()])).await?;
         let next: Option<Millis> = next.map(|row| row.try_get("", "due_at_ms")).transpose()?;
         let idle = next.is_none() && Standing { hold_until_ms: 0, ..standing } == Standing::GOOD;
@@ -476,6 +523,28 @@ async fn pending_of(
         found.extend(rows.into_iter().map(|(position, tries, attempts)| (position, (tries, attempts))));
     }
     Ok(found)
+}
+
+/// Has the next of each line posted, behind callbacks that ended.
+async fn call_back(transaction: &DatabaseTransaction, done: Vec<i64>, now: Millis) -> Result<(), StoreError> {
+    if done.is_empty() {
+        return Ok(());
+    }
+    let backend = transaction.get_database_backend();
+    let list = match backend {
+        DbBackend::Postgres => "SELECT p.value::bigint FROM jsonb_array_elements_text($1::jsonb) AS p(value)",
+        _ => "SELECT value FROM json_each($1)",
+    };
+    // One that was tried itself keeps its time.
+    let text = format!(
+        "UPDATE callbacks SET due_at_ms = $2 WHERE tries = 0 AND due_at_ms > $2 AND position IN ( \
+           SELECT (SELECT b.position FROM callbacks b WHERE b.endpoint = c.endpoint AND b.line = c.line \
+             AND b.due_at_ms IS NOT NULL ORDER BY b.position LIMIT 1) \
+           FROM callbacks c WHERE c.position IN ({list}))"
+    );
+    let done = serde_json::to_string(&done).map_err(|e| StoreError::Fault(e.to_string()))?;
+    transaction.execute_raw(rows::statement(backend, &text, [Value::from(done), now.into()])).await?;
+    Ok(())
 }
 
 /// What the end of a POST may change, in the order of [`row`].

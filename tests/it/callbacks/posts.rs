@@ -1,5 +1,7 @@
 //! What is posted: the body, the signature, the order.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use recado::proto;
 use recado::proto::CallbackState;
@@ -114,6 +116,30 @@ on_both_databases! {
         ));
         let ids: Vec<_> = taken.iter().filter(|p| p.json()["data"]["from"]["phone_number"] == "351910000001").collect();
         assert!(ids.is_sorted_by_key(|post| post.sequence()));
+        gateway.stop().await?;
+        Ok(())
+    }
+
+    async fn a_long_line_waits_for_its_first_and_loses_nothing(engine) {
+        // More than one look takes in.
+        const LINE: usize = 300;
+        let mut gateway = TestGateway::start_with(engine, impatient()).await?;
+        let endpoint = Endpoint::start(|_| Answer::Say(500)).await?;
+        let fake = fake(silent()).await?;
+        gateway.devino_sender("acme", &fake).await?;
+        let incoming_callback_url = endpoint.url("/incoming");
+        let sender = proto::Sender { sender: "acme".into(), incoming_callback_url, ..Default::default() };
+        gateway.admin.update_sender(proto::UpdateSenderRequest { sender: Some(sender), update_mask: None }).await?;
+        let messages: Vec<_> = (0..LINE)
+            .map(|n| json!({ "incomingMessageId": n + 1, "from": "351910000001", "to": "AcmeCare", "text": n.to_string() }))
+            .collect();
+        assert_eq!(post(&gateway.devino_webhook("acme"), json!(messages).to_string()).await?, 200);
+        let posts = endpoint.until_posts(3).await?;
+        assert!(posts.iter().all(|post| post.id() == posts[0].id()), "the others wait");
+        endpoint.play(|_| Answer::Say(200));
+        let taken = endpoint.until_taken_within(LINE, Duration::from_secs(120)).await?;
+        let texts: Vec<_> = taken.iter().map(|post| post.json()["data"]["content"]["text"]["body"].clone()).collect();
+        assert_eq!(texts, (0..LINE).map(|n| json!(n.to_string())).collect::<Vec<_>>());
         gateway.stop().await?;
         Ok(())
     }
