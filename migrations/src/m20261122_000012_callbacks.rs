@@ -15,9 +15,7 @@ impl MigrationTrait for Migration {
             manager.create_table(statement).await?;
         }
         for column in sender_columns() {
-            manager
-                .alter_table(Table::alter().table(Alias::new("senders")).add_column(column).take())
-                .await?;
+            manager.alter_table(Table::alter().table(Alias::new("senders")).add_column(column).take()).await?;
         }
         for index in INDEXES {
             manager.get_connection().execute_unprepared(index).await?;

@@ -12,7 +12,9 @@ use crate::domain::{IncomingContent, MessageStatus, Millis, Payload};
 pub fn body(callback: &DueCallback, provider: &str) -> Option<Vec<u8>> {
     let event = callback.event.as_ref()?;
     let (kind, data) = match &event.payload {
-        Payload::StatusChanged(status) => ("message.status", status_data(event, status, callback.to.previous, provider)),
+        Payload::StatusChanged(status) => {
+            ("message.status", status_data(event, status, callback.to.previous, provider))
+        }
         Payload::IncomingMessage(incoming) => ("message.incoming", incoming_data(event, incoming, provider)),
         Payload::TemplateChanged(_) | Payload::SenderChanged(_) => return None,
     };
@@ -68,6 +70,7 @@ fn incoming_data(event: &Event, incoming: &IncomingMessage, provider: &str) -> V
     put("window_expire_time", json!(time(incoming.window_expire_at_ms)));
     put("forwarded", flag(incoming.forwarded));
     put("frequently_forwarded", flag(incoming.frequently_forwarded));
+    put("backfilled", flag(incoming.backfilled));
     Value::Object(data)
 }
 

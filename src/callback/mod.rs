@@ -316,7 +316,9 @@ impl Office {
                 }
                 self.drop_hand(id);
             }
-            Err(error) => tracing::warn!(%error, "an endpoint could not be taken out of use; its next failure tries again"),
+            Err(error) => {
+                tracing::warn!(%error, "an endpoint could not be taken out of use; its next failure tries again")
+            }
         }
     }
 
@@ -328,7 +330,8 @@ impl Office {
     }
 
     async fn renew(&self) {
-        let held: Vec<(String, i64)> = self.hands.values().map(|hand| (hand.claim.id.clone(), hand.claim.token)).collect();
+        let held: Vec<(String, i64)> =
+            self.hands.values().map(|hand| (hand.claim.id.clone(), hand.claim.token)).collect();
         if held.is_empty() {
             return;
         }

@@ -106,10 +106,8 @@ mod tests {
         let body = br#"{"type":"message.status","timestamp":"2025-12-11T05:48:20Z","data":{"message_id":"m-1","status":"DELIVERED"}}"#;
         let id = "msg_0198c7a2e4d07b3f9a51";
         let rotated = secrets(OLD).changed_to(NEW, 1_000);
-        let (new, old) = (
-            "v1,glJ7OELq52P4ogSx/WnyBlUiVlFd1p34CycrmtYJY9g=",
-            "v1,o4sTv8bkslIYjA0ZH62NA9inJtFbTw1vyZd80nN0rXM=",
-        );
+        let (new, old) =
+            ("v1,glJ7OELq52P4ogSx/WnyBlUiVlFd1p34CycrmtYJY9g=", "v1,o4sTv8bkslIYjA0ZH62NA9inJtFbTw1vyZd80nN0rXM=");
         let signed = |secrets: &CallbackSecrets, now| secrets.signature(id, 1_765_432_100, body, now);
         let end = 1_000 + 24 * 3_600_000;
         assert_eq!(signed(&rotated, end - 1).unwrap(), format!("{new} {old}"));

@@ -335,11 +335,9 @@ mod tests {
     #[test]
     fn an_endpoint_is_disabled_after_its_time_without_a_success_and_gone_at_once() {
         let mut standing = Standing::GOOD;
-        for (now, state) in [
-            (0, EndpointState::Active),
-            (HOUR_MS - 1, EndpointState::Active),
-            (HOUR_MS, EndpointState::Disabled),
-        ] {
+        for (now, state) in
+            [(0, EndpointState::Active), (HOUR_MS - 1, EndpointState::Active), (HOUR_MS, EndpointState::Disabled)]
+        {
             standing = standing.after(failed(None), now, &policy(), 0.0);
             assert_eq!(standing.state, state, "{now}");
         }

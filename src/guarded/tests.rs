@@ -265,7 +265,8 @@ async fn a_post_goes_to_the_address_that_was_judged_and_to_no_other() {
         assert_eq!(answer.status(), StatusCode::TEMPORARY_REDIRECT);
     }
     assert_eq!(open.asked(), 3);
-    for url in [inner.url("127.0.0.2", "/file"), inner.url("localhost", "/file"), inner.url("[::ffff:127.0.0.2]", "/")] {
+    for url in [inner.url("127.0.0.2", "/file"), inner.url("localhost", "/file"), inner.url("[::ffff:127.0.0.2]", "/")]
+    {
         let outcome = post(url).await.map(drop);
         // `localhost` is 127.0.0.1, where nobody listens on that port.
         assert!(matches!(outcome, Err(GuardError::Forbidden(_) | GuardError::Unreachable(_))), "{outcome:?}");

@@ -82,10 +82,7 @@ impl Store {
         found.into_iter().map(|row| callback(&mut attempts, row)).collect()
     }
 
-    async fn callback_attempts(
-        &self,
-        positions: Vec<i64>,
-    ) -> Result<HashMap<i64, Vec<CallbackAttempt>>, StoreError> {
+    async fn callback_attempts(&self, positions: Vec<i64>) -> Result<HashMap<i64, Vec<CallbackAttempt>>, StoreError> {
         let mut found: HashMap<i64, Vec<CallbackAttempt>> = HashMap::new();
         for list in rows::lists(positions) {
             let rows = callback_attempts::Entity::find()
@@ -110,11 +107,7 @@ impl Store {
     ///
     /// # Errors
     /// When the store is away.
-    pub async fn known_callbacks(
-        &self,
-        ids: &[EventId],
-        senders: &[SenderId],
-    ) -> Result<HashSet<EventId>, StoreError> {
+    pub async fn known_callbacks(&self, ids: &[EventId], senders: &[SenderId]) -> Result<HashSet<EventId>, StoreError> {
         let mut known = HashSet::with_capacity(ids.len());
         for list in rows::lists(ids.iter().map(|id| id.0).collect()) {
             let ids = list.into_iter().map(EventId).collect();

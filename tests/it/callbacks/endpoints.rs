@@ -4,7 +4,9 @@ use recado::proto;
 use recado::proto::CallbackState;
 
 use super::endpoint::{Answer, Endpoint};
-use super::{SECRET, callbacks, called_back, endpoint_events, held_back, impatient, in_order, set_secret, settled, statuses};
+use super::{
+    SECRET, callbacks, called_back, endpoint_events, held_back, impatient, in_order, set_secret, settled, statuses,
+};
 use crate::gateway::{Setup, TestDatabase, TestGateway};
 use crate::on_both_databases;
 use crate::tools::until;

@@ -31,11 +31,8 @@ pub fn impatient() -> Setup {
 
 /// A text to somebody whose statuses are posted.
 pub fn called_back(n: usize, url: &str) -> proto::SendMessageRequest {
-    let options = proto::SendOptions {
-        callback_url: url.into(),
-        callback_data: format!("order-{n}"),
-        ..Default::default()
-    };
+    let options =
+        proto::SendOptions { callback_url: url.into(), callback_data: format!("order-{n}"), ..Default::default() };
     with(text("sandbox", &crate::tools::number(n), "olá"), options)
 }
 
@@ -118,7 +115,8 @@ pub fn fits_the_schema(body: &Value) {
         let schema: Value = serde_json::from_str(include_str!("../../../docs/callback.schema.json")).unwrap();
         jsonschema::validator_for(&schema).unwrap()
     });
-    let errors: Vec<String> = SCHEMA.iter_errors(body).map(|error| format!("{}: {error}", error.instance_path)).collect();
+    let errors: Vec<String> =
+        SCHEMA.iter_errors(body).map(|error| format!("{}: {error}", error.instance_path)).collect();
     assert!(errors.is_empty(), "{errors:?} in {body:#}");
 }
 

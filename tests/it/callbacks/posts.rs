@@ -8,7 +8,9 @@ use recado::proto::CallbackState;
 use serde_json::json;
 
 use super::endpoint::{Answer, Endpoint};
-use super::{OTHER_SECRET, SECRET, called_back, fits_the_schema, held_back, impatient, in_order, set_secret, settled, statuses};
+use super::{
+    OTHER_SECRET, SECRET, called_back, fits_the_schema, held_back, impatient, in_order, set_secret, settled, statuses,
+};
 use crate::gateway::{Setup, TestGateway, text};
 use crate::on_both_databases;
 use crate::tools::{fake, post, silent, until, with};
@@ -263,7 +265,11 @@ impl TestGateway {
     /// The incoming messages that are there.
     async fn incoming_events(&self) -> Result<Vec<proto::Event>> {
         use proto::list_events_request::Start;
-        let request = proto::ListEventsRequest { start: Some(Start::FromBeginning(true)), page_size: 1_000, ..Default::default() };
+        let request = proto::ListEventsRequest {
+            start: Some(Start::FromBeginning(true)),
+            page_size: 1_000,
+            ..Default::default()
+        };
         let events = self.events.clone().list_events(request).await?.into_inner().events;
         let incoming = |event: &proto::Event| matches!(event.payload, Some(proto::event::Payload::IncomingMessage(_)));
         Ok(events.into_iter().filter(incoming).collect())
