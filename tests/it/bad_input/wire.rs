@@ -228,8 +228,6 @@ async fn parts_of_the_contract_that_are_not_built_say_so() -> Result<()> {
     let gateway = TestGateway::start(Engine::Sqlite).await?;
     let unbuilt = [
         "MessagingService/PlanSend",
-        "AdminService/ListWebhookDeliveries",
-        "AdminService/ReplayWebhookDeliveries",
         "AdminService/GetStats",
     ];
     for method in unbuilt {
