@@ -29,6 +29,7 @@ mod sender;
 pub mod server;
 pub mod status;
 pub mod templates;
+pub mod upload;
 mod wire;
 
 pub use wire::{MAX_REQUEST, WireLayer};
@@ -64,6 +65,8 @@ pub struct Services {
     pub guarded: Guarded,
     /// Wakes the posting of callbacks.
     pub callbacks: callback::Wake,
+    /// How long a file may take on its way to a provider.
+    pub upload_limits: upload::Limits,
 }
 
 impl Services {

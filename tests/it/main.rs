@@ -31,4 +31,5 @@ mod sending;
 mod templates;
 mod tools;
 mod twilio;
+mod upload;
 mod waiting;
