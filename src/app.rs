@@ -13,8 +13,10 @@ use tokio_util::task::TaskTracker;
 use url::Url;
 
 use crate::access::Access;
+use crate::callback::{self, CallbackSecrets};
 use crate::catalogue::Catalogues;
 use crate::config::{Config, KnownFailures, Tls};
+use crate::domain::callback::Policy;
 use crate::domain::known_failure::Lifetimes;
 use crate::domain::sender::{Limits, SenderState};
 use crate::domain::{PhoneNumber, Sender, SenderId, now_ms};
@@ -67,6 +69,7 @@ struct News {
     engine: engine::Wake,
     intake: intake::Wake,
     media: media::Wake,
+    callbacks: callback::Wake,
 }
 
 impl Listener for News {
@@ -86,6 +89,10 @@ impl Listener for News {
 
     fn media_came(&self) {
         self.media.media_came();
+    }
+
+    fn callbacks_came(&self) {
+        self.callbacks.callbacks_came();
     }
 }
 
@@ -128,12 +135,15 @@ impl App {
         let catalogues = Arc::new(Catalogues::new(store.clone(), senders.clone(), log.clone(), interval));
         let (engine_wake, engine_ear) = Engine::wake();
         let (intake_wake, media_wake) = (intake::Wake::default(), media::Wake::default());
+        let callback_wake = callback::Wake::default();
+        let guarded = Guarded::new(config.guard.allow.clone())?;
         let news = News {
             log: log.clone(),
             catalogues: catalogues.clone(),
             engine: engine_wake.clone(),
             intake: intake_wake.clone(),
             media: media_wake.clone(),
+            callbacks: callback_wake.clone(),
         };
         let (writer, writing) = Writer::start(store.clone(), Arc::new(news), stop_writer.clone());
         let web =
@@ -154,6 +164,8 @@ impl App {
             slow_consumer: config.events.slow_consumer,
             wake: engine_wake.clone(),
             shelf: shelf.clone(),
+            guarded: guarded.clone(),
+            callbacks: callback_wake.clone(),
             upload_limits: upload::Limits { total: config.media.fetch_limit, idle: config.media.idle_limit },
         };
         let mut parts = JoinSet::new();
@@ -190,13 +202,26 @@ impl App {
             store: store.clone(),
             senders: senders.clone(),
             shelf,
-            guarded: Guarded::new(config.guard.allow.clone())?,
+            guarded: guarded.clone(),
             config: media_config(&config),
         };
         let fetching = media::run(fetching, media_wake, stop_serving.clone());
         parts.spawn(async move {
             fetching.await;
             Ok("media")
+        });
+        let posting = callback::Parts {
+            store: store.clone(),
+            senders: senders.clone(),
+            guarded,
+            log: log.clone(),
+            config: callback_config(&config),
+            ordering: Default::default(),
+        };
+        let posting = callback::run(posting, callback_wake, stop_serving.clone());
+        parts.spawn(async move {
+            posting.await;
+            Ok("callbacks")
         });
         let looking_up = engine::look_up::LookUps {
             store: store.clone(),
@@ -375,6 +400,18 @@ fn media_config(config: &Config) -> media::Config {
     }
 }
 
+fn callback_config(config: &Config) -> callback::Config {
+    let callbacks = &config.callbacks;
+    callback::Config {
+        in_flight: callbacks.in_flight,
+        in_flight_per_host: callbacks.in_flight_per_host,
+        post_limit: callbacks.post_limit,
+        lease: config.engine.lease,
+        policy: Policy { waits: callbacks.retries.clone(), disable_after: callbacks.disable_after },
+        keep: callbacks.keep,
+    }
+}
+
 fn open_shelf(config: &Config) -> anyhow::Result<Shelf> {
     let place = config.media_store();
     if config.is_postgres() && !place.starts_with("s3://") {
@@ -401,11 +438,12 @@ async fn make_sandbox_sender(store: &Store, senders: &Senders) -> anyhow::Result
         limits: Limits::default(),
         default_language_code: "en".into(),
         opt_out_words: Default::default(),
+        incoming_callback_url: String::new(),
         create_at_ms: now,
         update_at_ms: now,
     };
     let settings = AnySettings::Sandbox(sandbox::config::Config::default());
-    store.create_sender(&senders.seal(sender, &settings)?).await?;
+    store.create_sender(&senders.seal(sender, &settings, &CallbackSecrets::default())?).await?;
     senders.refresh().await?;
     Ok(())
 }

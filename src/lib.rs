@@ -2,11 +2,12 @@
 //!
 //! The way of a message: in at [`grpc`], through [`domain`], into [`store`], out through [`engine`] and a
 //! [`provider`]; back in at [`webhook`], through [`intake`] into the event log, out to subscribers through [`events`].
-//! Files that people send are fetched by [`media`], through the [`guarded`] client.
+//! Files that people send are fetched by [`media`], and events are posted by [`callback`], through the [`guarded`] client.
 //! What providers have approved is read into [`catalogue`], and compared with what is to be sent.
 
 pub mod access;
 pub mod app;
+pub mod callback;
 pub mod catalogue;
 pub mod config;
 pub mod domain;

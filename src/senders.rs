@@ -6,6 +6,7 @@ use std::sync::{Arc, RwLock};
 use bytes::Bytes;
 use url::Url;
 
+use crate::callback::CallbackSecrets;
 use crate::domain::message::{DeliveryError, ErrorReason};
 use crate::domain::pace::Rate;
 use crate::domain::{Content, NewMessage, Sender, SenderId};
@@ -21,6 +22,8 @@ pub struct Account {
     pub sender: Sender,
     /// Its provider's settings.
     pub settings: AnySettings,
+    /// What its callbacks are signed with.
+    pub callback_secrets: CallbackSecrets,
     /// Its adapter.
     pub provider: Arc<dyn Provider>,
     /// Where its provider reaches us.
@@ -178,11 +181,23 @@ impl Senders {
     ///
     /// # Errors
     /// When they cannot be sealed.
-    pub fn seal(&self, sender: Sender, settings: &AnySettings) -> Result<StoredSender, SendersError> {
-        let plain = serde_json::to_vec(settings)
-            .map_err(|cause| SendersError::Settings { sender: sender.id.clone(), cause })?;
+    pub fn seal(
+        &self,
+        sender: Sender,
+        settings: &AnySettings,
+        callback_secrets: &CallbackSecrets,
+    ) -> Result<StoredSender, SendersError> {
+        let unwritable = |cause| SendersError::Settings { sender: sender.id.clone(), cause };
+        let plain = serde_json::to_vec(settings).map_err(unwritable)?;
         let sealed_settings = self.key.seal(&plain, &place(&sender.id))?;
-        Ok(StoredSender { sender, sealed_settings })
+        let sealed_callback_secrets = match callback_secrets.is_empty() {
+            true => None,
+            false => {
+                let plain = serde_json::to_vec(callback_secrets).map_err(unwritable)?;
+                Some(self.key.seal(&plain, &place_of_callbacks(&sender.id))?)
+            }
+        };
+        Ok(StoredSender { sender, sealed_settings, sealed_callback_secrets })
     }
 
     /// A webhook's body as the journal keeps it: it holds what people wrote.
@@ -202,14 +217,26 @@ impl Senders {
     }
 
     fn build(&self, stored: StoredSender) -> Result<Account, SendersError> {
-        let StoredSender { sender, sealed_settings } = stored;
+        let StoredSender { sender, sealed_settings, sealed_callback_secrets } = stored;
+        let unreadable = |cause| SendersError::Settings { sender: sender.id.clone(), cause };
         let plain = self.key.unseal(&sealed_settings, &place(&sender.id))?;
-        let settings: AnySettings = serde_json::from_slice(&plain)
-            .map_err(|cause| SendersError::Settings { sender: sender.id.clone(), cause })?;
+        let settings: AnySettings = serde_json::from_slice(&plain).map_err(unreadable)?;
+        let callback_secrets = match sealed_callback_secrets {
+            Some(sealed) => {
+                let plain = self.key.unseal(&sealed, &place_of_callbacks(&sender.id))?;
+                serde_json::from_slice(&plain).map_err(unreadable)?
+            }
+            None => CallbackSecrets::default(),
+        };
         let provider = self.adapter(&sender.id, &settings);
         let webhook_url = self.webhook_url(settings.provider(), &sender.id);
-        Ok(Account { sender, settings, provider, webhook_url })
+        Ok(Account { sender, settings, callback_secrets, provider, webhook_url })
     }
+}
+
+/// What the secrets of a sender's callbacks are sealed to.
+fn place_of_callbacks(sender: &SenderId) -> String {
+    format!("the callback secrets of sender {sender}")
 }
 
 /// What a sender's settings are sealed to.

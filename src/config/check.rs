@@ -28,6 +28,7 @@ impl Config {
         self.check_secrets(&mut problems);
         self.check_engine(&mut problems);
         self.check_media(&mut problems);
+        self.check_callbacks(&mut problems);
         let mut wrong = |yes: bool, problem: &dyn Display| {
             if yes {
                 problems.push(problem.to_string());
@@ -143,6 +144,22 @@ impl Config {
         }
         if engine.in_flight == 0 {
             problems.push("engine.in_flight is 0; it must be 1 or more, or nothing is sent".into());
+        }
+    }
+
+    fn check_callbacks(&self, problems: &mut Vec<String>) {
+        let callbacks = &self.callbacks;
+        for (key, is_none) in [
+            ("in_flight", callbacks.in_flight == 0),
+            ("in_flight_per_host", callbacks.in_flight_per_host == 0),
+            ("post_limit", callbacks.post_limit.is_zero()),
+        ] {
+            if is_none {
+                problems.push(format!("callbacks.{key} is 0; it must be larger, or no callback is posted"));
+            }
+        }
+        if callbacks.disable_after.is_zero() {
+            problems.push("callbacks.disable_after is 0; it must be longer, or the first failure disables".into());
         }
     }
 

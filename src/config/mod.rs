@@ -53,6 +53,8 @@ pub struct Config {
     pub webhook: Webhook,
     /// `[media]`.
     pub media: Media,
+    /// `[callbacks]`.
+    pub callbacks: Callbacks,
     /// `[guard]`.
     pub guard: Guard,
     /// `[log]`.
@@ -165,6 +167,28 @@ pub struct Media {
     /// How long after its event a file is tried for.
     #[serde(deserialize_with = "duration")]
     pub give_up_after: Duration,
+}
+
+/// How callbacks are posted.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Callbacks {
+    /// POSTs at the same time, in this process.
+    pub in_flight: usize,
+    /// Of these to one host.
+    pub in_flight_per_host: usize,
+    /// Longest time that one POST may take.
+    #[serde(deserialize_with = "duration")]
+    pub post_limit: Duration,
+    /// The wait before each retry.
+    #[serde(deserialize_with = "durations")]
+    pub retries: Vec<Duration>,
+    /// An endpoint without a success for so long is out of use.
+    #[serde(deserialize_with = "duration")]
+    pub disable_after: Duration,
+    /// How long callbacks that ended are kept.
+    #[serde(deserialize_with = "duration")]
+    pub keep: Duration,
 }
 
 /// Where addresses that others give may lead to.

@@ -307,6 +307,10 @@ pub enum SenderChange {
     Recovered,
     /// WhatsApp or the provider restricted or banned it.
     Blocked,
+    /// Callbacks to one of its endpoints are given up.
+    CallbacksDisabled,
+    /// They are posted again.
+    CallbacksEnabled,
 }
 
 /// Something about a person changed, for one sender.

@@ -100,6 +100,9 @@ pub struct NewMessage {
     /// Not handed over later than this after `send_at_ms` or acceptance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validity_ms: Option<Millis>,
+    /// Where each status is POSTed; empty: nowhere. May hold a token: never logged.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub callback_url: String,
     /// Comes back in every event.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub callback_data: String,
@@ -177,6 +180,7 @@ impl NewMessage {
         note(self.reply_to_message_id != other.reply_to_message_id, "reply_to_message_id");
         note(self.send_at_ms != other.send_at_ms, "options.send_time");
         note(self.validity_ms != other.validity_ms, "options.validity");
+        note(self.callback_url != other.callback_url, "options.callback_url");
         note(self.callback_data != other.callback_data, "options.callback_data");
         note(self.labels != other.labels, "options.labels");
         note(self.priority != other.priority, "options.priority");
@@ -438,6 +442,7 @@ mod tests {
             reply_to_message_id: None,
             send_at_ms: None,
             validity_ms: None,
+            callback_url: String::new(),
             callback_data: String::new(),
             labels: BTreeMap::new(),
             priority: Priority::Normal,

@@ -1,5 +1,6 @@
 //! The rules, as plain values and pure functions. Nothing here waits, stores or speaks to anybody.
 
+pub mod callback;
 pub mod catalogue;
 pub mod contact;
 pub mod content;

@@ -545,6 +545,7 @@ mod tests {
             reply_to_message_id: None,
             send_at_ms,
             validity_ms: Some(10_000),
+            callback_url: String::new(),
             callback_data: String::new(),
             labels: BTreeMap::new(),
             priority: Priority::Normal,

@@ -25,6 +25,8 @@ pub struct Sender {
     pub default_language_code: String,
     /// By what words people opt out.
     pub opt_out_words: OptOutWords,
+    /// Where incoming messages are POSTed; empty: nowhere. May hold a token: never logged.
+    pub incoming_callback_url: String,
     /// When it was made.
     pub create_at_ms: Millis,
     /// When it was last changed.

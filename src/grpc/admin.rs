@@ -6,8 +6,9 @@ use tonic::{Request, Response, Status};
 
 use super::messaging::page_size;
 use super::sender::{answer_sender, new_sender, updated};
-use super::{Services, answer, auth, convert, journal};
+use super::{Services, answer, auth, callbacks, convert, journal};
 use crate::access::{self, Caller, Scope};
+use crate::callback::CallbackSecrets;
 use crate::domain::event::SenderChange;
 use crate::domain::message::ErrorReason;
 use crate::domain::sender::SenderState;
@@ -49,9 +50,14 @@ impl Admin {
             .ok_or_else(|| Error::NotFound { resource: "sender", name: id.to_string() })
     }
 
-    async fn create(&self, sender: Sender, settings: &AnySettings) -> Result<proto::Sender, Error> {
+    async fn create(
+        &self,
+        sender: Sender,
+        settings: &AnySettings,
+        secrets: &CallbackSecrets,
+    ) -> Result<proto::Sender, Error> {
         let id = sender.id.clone();
-        let stored = self.0.senders.seal(sender, settings)?;
+        let stored = self.0.senders.seal(sender, settings, secrets)?;
         let appended = self.0.store.create_sender(&stored).await?;
         let taken = || Error::AlreadyExists { resource: "sender", name: id.to_string() };
         self.0.appended(&appended.ok_or_else(taken)?);
@@ -64,14 +70,15 @@ impl Admin {
         let given = request.sender.ok_or_else(|| Error::invalid("sender", Reason::Required, "a sender is needed"))?;
         let account = self.account(caller, &given.sender).await?;
         let mask = request.update_mask.map(|mask| mask.paths).unwrap_or_default();
-        let (sender, settings) = updated(&account, given, &mask, now_ms())?;
+        let about_callbacks = !given.incoming_callback_url.is_empty() || !given.callback_secret.is_empty();
+        let (sender, settings, secrets) = updated(&account, given, &mask, &self.0.guarded, now_ms())?;
         let (change, detail) = match (account.sender.state, sender.state) {
             (SenderState::Active, SenderState::Paused) => (SenderChange::Paused, "paused by an operator"),
             (SenderState::Paused, SenderState::Active) => (SenderChange::Resumed, "resumed by an operator"),
             _ => (SenderChange::Updated, ""),
         };
         let id = sender.id.clone();
-        let stored = self.0.senders.seal(sender, &settings)?;
+        let stored = self.0.senders.seal(sender, &settings, &secrets)?;
         let expected = account.sender.update_at_ms;
         let appended = self.0.store.update_sender(&stored, expected, change, detail).await?;
         let Some(appended) = appended else {
@@ -83,6 +90,10 @@ impl Admin {
             });
         };
         self.0.appended(&appended);
+        if about_callbacks {
+            // Whoever sets its address or its secret has mended it.
+            self.0.appended(&self.0.store.enable_endpoints(&id, now_ms()).await?);
+        }
         let answer = self.answer(&id).await?;
         self.0.catalogues.sender_changed();
         self.0.wake.ready(id);
@@ -233,11 +244,11 @@ impl AdminService for Admin {
         let caller = auth::caller(&request, Scope::Admin)?;
         let given = request.into_inner().sender;
         let given = given.ok_or_else(|| Error::invalid("sender", Reason::Required, "a sender is needed"))?;
-        let (sender, settings) = new_sender(given, now_ms())?;
+        let (sender, settings, secrets) = new_sender(given, &self.0.guarded, now_ms())?;
         if !caller.sees(&sender.id) {
             return Err(Error::Denied(format!("this key is limited to other senders than {}", sender.id)).into());
         }
-        let sender = Some(self.create(sender, &settings).await?);
+        let sender = Some(self.create(sender, &settings, &secrets).await?);
         Ok(Response::new(proto::CreateSenderResponse { sender }))
     }
 
@@ -376,16 +387,16 @@ impl AdminService for Admin {
         &self,
         request: Request<proto::ListCallbacksRequest>,
     ) -> Result<Response<proto::ListCallbacksResponse>, Status> {
-        auth::caller(&request, Scope::Admin)?;
-        Err(Error::NotImplemented("ListCallbacks").into())
+        let caller = auth::caller(&request, Scope::Admin)?;
+        Ok(Response::new(callbacks::list(&self.0, &caller, request.into_inner()).await?))
     }
 
     async fn retry_callbacks(
         &self,
         request: Request<proto::RetryCallbacksRequest>,
     ) -> Result<Response<proto::RetryCallbacksResponse>, Status> {
-        auth::caller(&request, Scope::Admin)?;
-        Err(Error::NotImplemented("RetryCallbacks").into())
+        let caller = auth::caller(&request, Scope::Admin)?;
+        Ok(Response::new(callbacks::retry(&self.0, &caller, request.into_inner()).await?))
     }
 
     async fn get_stats(

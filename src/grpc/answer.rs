@@ -92,6 +92,8 @@ fn sender_change(change: SenderChange) -> proto::SenderChangeKind {
         SenderChange::Unreachable => proto::SenderChangeKind::Unreachable,
         SenderChange::Recovered => proto::SenderChangeKind::Recovered,
         SenderChange::Blocked => proto::SenderChangeKind::Blocked,
+        SenderChange::CallbacksDisabled => proto::SenderChangeKind::CallbacksDisabled,
+        SenderChange::CallbacksEnabled => proto::SenderChangeKind::CallbacksEnabled,
     }
 }
 
@@ -446,6 +448,7 @@ pub(super) fn message(message: &Message) -> proto::Message {
         idempotency_key: message.idempotency_key.clone().unwrap_or_default(),
         send_time: request.send_at_ms.map(timestamp),
         validity: Some(duration(request.validity_ms.unwrap_or(DEFAULT_VALIDITY_MS))),
+        callback_url: request.callback_url.clone(),
         callback_data: request.callback_data.clone(),
         labels: request.labels.clone().into_iter().collect(),
         priority: priority(request.priority) as i32,

@@ -85,6 +85,9 @@ impl Messaging {
     ) -> Result<Prepared, Error> {
         let mut violations = Violations::default();
         let mut parts = read(&mut violations)?;
+        if let Some(url) = parts.callback_url() {
+            violations.check("options.callback_url", convert::allowed_url(url, &self.0.guarded));
+        }
         let account = self.check_sender(caller, &parts, &mut violations).await?;
         let judgement = match (&account, &mut parts.content) {
             (Some(account), Some(Content::Template(template))) => self.0.catalogues.judge(account, template).await?,
@@ -529,7 +532,7 @@ pub(super) fn page_size(given: i32, default: i32, most: i32, violations: &mut Vi
 }
 
 /// Where a page goes on.
-fn page_token(token: &str, epoch: i64, violations: &mut Violations) -> Option<i64> {
+pub(super) fn page_token(token: &str, epoch: i64, violations: &mut Violations) -> Option<i64> {
     if token.is_empty() {
         return None;
     }

@@ -7,8 +7,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::Access;
+use crate::callback;
 use crate::catalogue::Catalogues;
 use crate::events::Log;
+use crate::guarded::Guarded;
 use crate::media::Shelf;
 use crate::senders::Senders;
 use crate::store::{Appended, Store, Writer};
@@ -16,6 +18,7 @@ use crate::store::{Appended, Store, Writer};
 pub mod admin;
 mod answer;
 pub mod auth;
+mod callbacks;
 mod convert;
 mod download;
 pub mod events;
@@ -61,6 +64,10 @@ pub struct Services {
     pub wake: crate::engine::Wake,
     /// The files that people sent.
     pub shelf: Shelf,
+    /// Judges addresses that callers give.
+    pub guarded: Guarded,
+    /// Wakes the posting of callbacks.
+    pub callbacks: callback::Wake,
     /// How long a file may take on its way to a provider.
     pub upload_limits: upload::Limits,
 }

@@ -5,17 +5,19 @@ use std::sync::LazyLock;
 use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, ReflectMessage as _};
 
+use crate::callback::{self, CallbackSecrets};
 use crate::domain::opt_out::OptOutWords;
 use crate::domain::pace::Rate;
 use crate::domain::sender::{Limits, SenderHealth, SenderState};
 use crate::domain::{Millis, PhoneNumber, Sender, SenderId};
 use crate::error::{Error, Reason, Violations};
+use crate::guarded::Guarded;
 use crate::proto;
 use crate::provider::{AnySettings, Secrets};
 use crate::senders::Account;
 
-use super::answer;
 use super::opt_outs::opt_out_category;
+use super::{answer, convert};
 
 /// Messages in flight of one sender, at most.
 const IN_FLIGHT_MAX: i32 = 10_000;
@@ -40,16 +42,23 @@ pub(super) fn answer_sender(account: &Account, health: Option<SenderHealth>) -> 
         state: state as i32,
         limits: Some(limits_in_force(account)),
         default_language_code: sender.default_language_code.clone(),
+        incoming_callback_url: sender.incoming_callback_url.clone(),
         webhook_url: account.webhook_url.to_string(),
         provider: sender.provider.to_owned(),
         create_time: Some(answer::timestamp(sender.create_at_ms)),
         update_time: Some(answer::timestamp(sender.update_at_ms)),
         health: health.map_or(0, |health| health as i32),
-        stored_secrets: account.settings.stored_secrets(),
+        stored_secrets: stored_secrets(account),
         opt_out_words: Some(&sender.opt_out_words).filter(|words| !words.is_empty()).map(answer_words),
         config: Some(account.settings.to_proto(Secrets::Hidden)),
         ..Default::default()
     }
+}
+
+/// Paths of the secrets that are there: `callback_secret`, `devino.api_key`.
+fn stored_secrets(account: &Account) -> Vec<String> {
+    let callbacks = (!account.callback_secrets.is_empty()).then(|| "callback_secret".to_owned());
+    callbacks.into_iter().chain(account.settings.stored_secrets()).collect()
 }
 
 /// What was set, and the provider's defaults where nothing was.
@@ -70,29 +79,22 @@ fn answer_words(words: &OptOutWords) -> proto::OptOutWords {
     proto::OptOutWords { stop, start, category: category as i32 }
 }
 
-/// Fields of a sender that this version does not carry out.
-fn refuse_what_is_not_there(sender: &proto::Sender) -> Result<(), Error> {
-    if !sender.incoming_callback_url.is_empty() {
-        return Err(Error::NotImplemented("sender.incoming_callback_url"));
-    }
-    if !sender.callback_secret.is_empty() {
-        return Err(Error::NotImplemented("sender.callback_secret"));
-    }
-    Ok(())
-}
-
 /// Reads a new sender.
 ///
 /// # Errors
-/// All violations; what this version does not carry out.
-pub(super) fn new_sender(proto: proto::Sender, now: Millis) -> Result<(Sender, AnySettings), Error> {
-    refuse_what_is_not_there(&proto)?;
+/// All violations; a provider that this version has not.
+pub(super) fn new_sender(
+    proto: proto::Sender,
+    guarded: &Guarded,
+    now: Millis,
+) -> Result<(Sender, AnySettings, CallbackSecrets), Error> {
     let mut violations = Violations::default();
     let id = violations.check("sender.sender", proto.sender.parse::<SenderId>());
     let state = state(proto.state, &mut violations);
     let limits = limits(proto.limits, &mut violations);
     let opt_out_words = opt_out_words(proto.opt_out_words.clone(), &mut violations);
     plain_texts(&proto, &mut violations);
+    callback_fields(&proto, guarded, &mut violations);
     let settings = match proto.config {
         Some(config) => Some(
             AnySettings::from_proto(config)
@@ -117,10 +119,24 @@ pub(super) fn new_sender(proto: proto::Sender, now: Millis) -> Result<(Sender, A
         limits,
         default_language_code: proto.default_language_code,
         opt_out_words,
+        incoming_callback_url: proto.incoming_callback_url,
         create_at_ms: now,
         update_at_ms: now,
     };
-    Ok((sender, settings))
+    let secrets = CallbackSecrets::default().changed_to(&proto.callback_secret, now);
+    Ok((sender, settings, secrets))
+}
+
+/// Where callbacks go, and what signs them.
+fn callback_fields(sender: &proto::Sender, guarded: &Guarded, violations: &mut Violations) {
+    if !sender.incoming_callback_url.is_empty() {
+        let url = convert::callback_url(&sender.incoming_callback_url);
+        let url = url.and_then(|url| convert::allowed_url(&url, guarded));
+        violations.check("sender.incoming_callback_url", url);
+    }
+    if !sender.callback_secret.is_empty() {
+        violations.check("sender.callback_secret", callback::key(&sender.callback_secret));
+    }
 }
 
 fn check_settings(settings: &AnySettings, violations: &mut Violations) {
@@ -195,21 +211,29 @@ fn plain_texts(sender: &proto::Sender, violations: &mut Violations) {
 }
 
 /// The top-level fields that an update may name.
-const UPDATABLE: &[&str] =
-    &["display_name", "phone_number", "state", "limits", "default_language_code", "opt_out_words"];
+const UPDATABLE: &[&str] = &[
+    "display_name",
+    "phone_number",
+    "state",
+    "limits",
+    "default_language_code",
+    "incoming_callback_url",
+    "callback_secret",
+    "opt_out_words",
+];
 
 /// A sender with an update laid over it. An empty mask takes every field that has a value; a mask that names a field takes
 /// it as it is, also when it is empty. A secret that is not given stays, unless the mask names its own path.
 ///
 /// # Errors
-/// All violations; what this version does not carry out.
+/// All violations.
 pub(super) fn updated(
     account: &Account,
     update: proto::Sender,
     mask: &[String],
+    guarded: &Guarded,
     now: Millis,
-) -> Result<(Sender, AnySettings), Error> {
-    refuse_what_is_not_there(&update)?;
+) -> Result<(Sender, AnySettings, CallbackSecrets), Error> {
     let mut violations = Violations::default();
     let provider = account.sender.provider;
     for path in mask {
@@ -224,6 +248,7 @@ pub(super) fn updated(
         paths => paths.iter().any(|path| path == "*" || path.split('.').next() == Some(field)),
     };
     plain_texts(&update, &mut violations);
+    callback_fields(&update, guarded, &mut violations);
     let mut sender = account.sender.clone();
     sender.update_at_ms = now.max(sender.update_at_ms + 1);
     if named("state", update.state != 0) {
@@ -244,6 +269,15 @@ pub(super) fn updated(
     if named("default_language_code", !update.default_language_code.is_empty()) {
         sender.default_language_code = update.default_language_code;
     }
+    if named("incoming_callback_url", !update.incoming_callback_url.is_empty()) {
+        sender.incoming_callback_url = update.incoming_callback_url;
+    }
+    let mut secrets = account.callback_secrets.clone();
+    // A secret that is empty stays, unless its own path is named.
+    let own_path = mask.iter().any(|path| path == "callback_secret");
+    if own_path || !update.callback_secret.is_empty() && named("callback_secret", true) {
+        secrets = secrets.changed_to(&update.callback_secret, now);
+    }
     let mut settings = account.settings.clone();
     if let Some(config) = update.config.filter(|_| named(provider, true)) {
         match AnySettings::from_proto(config.clone()).filter(|new| new.provider() == provider) {
@@ -258,7 +292,7 @@ pub(super) fn updated(
         }
     }
     violations.into_result()?;
-    Ok((sender, settings))
+    Ok((sender, settings, secrets))
 }
 
 /// Settings with the fields of an update laid over them, field by field as the contract describes them.

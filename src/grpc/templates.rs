@@ -250,6 +250,7 @@ mod tests {
             limits: Limits::default(),
             default_language_code: String::new(),
             opt_out_words: Default::default(),
+            incoming_callback_url: String::new(),
             create_at_ms: 1,
             update_at_ms: 1,
         };

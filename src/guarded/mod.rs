@@ -2,7 +2,7 @@
 //!
 //! A request goes to http and https only, and to public addresses only. Names are resolved by a resolver that gives
 //! nothing else, and the connection goes to exactly the addresses that were judged, so a name that changes its answer in
-//! between (rebinding) gains nothing. Redirects are followed one by one, each judged anew; headers that open the first
+//! between (rebinding) gains nothing. Redirects of a GET are followed one by one, each judged anew; headers that open the first
 //! address are not sent to another. Bytes and times have caps. Whatever an operator needs beyond that stands in an
 //! [`AllowList`].
 
@@ -101,7 +101,12 @@ impl Guarded {
         let deadline = Instant::now() + caps.total;
         let (mut at, mut headers) = (url.clone(), headers);
         for _ in 0..=REDIRECTS {
-            let response = self.once(&at, headers, caps.idle, deadline).await?;
+            self.check(&at)?;
+            let mut request = self.client.get(at.clone());
+            for (name, value) in headers {
+                request = request.header(*name, value.expose());
+            }
+            let response = once(request, caps.idle, deadline).await?;
             match redirect(&at, &response)? {
                 Some(next) => at = next,
                 None => return Opened::new(response, caps, deadline),
@@ -114,29 +119,32 @@ impl Guarded {
         Err(GuardError::Unreachable(format!("more than {REDIRECTS} redirects")))
     }
 
-    /// One request, no redirect followed.
-    async fn once(
+    /// Posts to an address. A redirect is an answer like any other: what was meant for one is shown to no other.
+    ///
+    /// # Errors
+    /// [`GuardError`]; nothing was written to a forbidden address.
+    pub async fn post(
         &self,
-        url: &Url,
-        headers: &[(&'static str, Secret)],
-        idle: Duration,
-        deadline: Instant,
-    ) -> Result<reqwest::Response, GuardError> {
-        self.judge(url)?;
-        let mut request = self.client.get(url.clone());
+        url: Url,
+        headers: &[(&'static str, String)],
+        body: Vec<u8>,
+        caps: Caps,
+    ) -> Result<Opened, GuardError> {
+        let deadline = Instant::now() + caps.total;
+        self.check(&url)?;
+        let mut request = self.client.post(url).body(body);
         for (name, value) in headers {
-            request = request.header(*name, value.expose());
+            request = request.header(*name, value);
         }
-        let limit = deadline.min(Instant::now() + CONNECT_LIMIT + idle);
-        match tokio::time::timeout_at(limit, request.send()).await {
-            Ok(sent) => sent.map_err(explain),
-            Err(_) => Err(GuardError::Unreachable("no answer in time".into())),
-        }
+        Opened::new(once(request, caps.idle, deadline).await?, caps, deadline)
     }
 
     /// What can be said before a name is resolved. Addresses that are written as numbers are never resolved, so they are
     /// judged here, in whatever form they were given: [`Url`] reads `0x7f.1` as 127.0.0.1.
-    fn judge(&self, url: &Url) -> Result<(), GuardError> {
+    ///
+    /// # Errors
+    /// [`GuardError::Forbidden`].
+    pub fn check(&self, url: &Url) -> Result<(), GuardError> {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(GuardError::Forbidden(format!("{} is neither http nor https", url.scheme())));
         }
@@ -154,6 +162,19 @@ impl Guarded {
             Some(why) if !self.allowed.has_address(ip) => Err(GuardError::Forbidden(format!("{ip} is {why}"))),
             _ => Ok(()),
         }
+    }
+}
+
+/// One request, no redirect followed.
+async fn once(
+    request: reqwest::RequestBuilder,
+    idle: Duration,
+    deadline: Instant,
+) -> Result<reqwest::Response, GuardError> {
+    let limit = deadline.min(Instant::now() + CONNECT_LIMIT + idle);
+    match tokio::time::timeout_at(limit, request.send()).await {
+        Ok(sent) => sent.map_err(explain),
+        Err(_) => Err(GuardError::Unreachable("no answer in time".into())),
     }
 }
 

@@ -33,7 +33,7 @@ impl Server {
         let heads = server.heads.clone();
         type Asked = Query<std::collections::HashMap<String, String>>;
         let router = Router::new()
-            .route("/file", get(|| async { "file" }))
+            .route("/file", get(|| async { "file" }).post(async |body: String| body))
             .route("/size", get(async |Query(asked): Asked| vec![b'x'; asked["bytes"].parse().unwrap()]))
             .route(
                 "/unsaid",
@@ -52,7 +52,9 @@ impl Server {
             )
             .route(
                 "/to",
-                get(async |Query(asked): Asked| (StatusCode::FOUND, [(header::LOCATION, asked["url"].clone())])),
+                axum::routing::any(async |Query(asked): Asked| {
+                    (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, asked["url"].clone())])
+                }),
             )
             .layer(axum::middleware::map_request(move |request: Request| {
                 heads.lock().unwrap().push(request.headers().clone());
@@ -247,4 +249,51 @@ async fn i14_a_name_that_changes_its_answer_gains_nothing() {
     assert!(matches!(outcome, Err(GuardError::Unreachable(_))), "nobody listens there: {outcome:?}");
     assert_eq!((open.asked(), inner.asked()), (1, 0));
     assert!(names.0.lock().unwrap().is_empty(), "each was asked for");
+}
+
+#[tokio::test]
+async fn a_post_goes_to_the_address_that_was_judged_and_to_no_other() {
+    let (open, inner) = (Server::start("127.0.0.1").await, Server::start("127.0.0.2").await);
+    let guarded = guarded("127.0.0.1");
+    let post = |url: Url| guarded.post(url, &[("webhook-id", "1".to_owned())], b"body".to_vec(), CAPS);
+    let mut answer = post(open.url("127.0.0.1", "/file")).await.unwrap();
+    assert_eq!(answer.chunk().await.unwrap().unwrap(), "body");
+    assert_eq!(open.heads.lock().unwrap()[0]["webhook-id"], "1");
+    // A redirect is an answer, also to where a connection might be made.
+    for there in [open.url("127.0.0.1", "/file"), inner.url("127.0.0.2", "/file")] {
+        let answer = post(open.to("127.0.0.1", &there)).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::TEMPORARY_REDIRECT);
+    }
+    assert_eq!(open.asked(), 3);
+    for url in [inner.url("127.0.0.2", "/file"), inner.url("localhost", "/file"), inner.url("[::ffff:127.0.0.2]", "/")]
+    {
+        let outcome = post(url).await.map(drop);
+        // `localhost` is 127.0.0.1, where nobody listens on that port.
+        assert!(matches!(outcome, Err(GuardError::Forbidden(_) | GuardError::Unreachable(_))), "{outcome:?}");
+    }
+    assert!(matches!(post(Url::parse("file:///etc/passwd").unwrap()).await, Err(GuardError::Forbidden(_))));
+    assert_eq!(inner.asked(), 0);
+}
+
+#[tokio::test]
+async fn a_proxy_of_the_environment_is_not_asked() {
+    // The environment is read by each process once; so a child of this one gets another.
+    const CHILD: &str = "RECADO_TEST_WITH_PROXY";
+    let (proxy, server) = (Server::start("127.0.0.1").await, Server::start("127.0.0.1").await);
+    if std::env::var_os(CHILD).is_some() {
+        assert_eq!(read(&guarded("127.0.0.1"), server.url("127.0.0.1", "/file"), CAPS).await.unwrap(), b"file");
+        let inside = Url::parse("http://10.0.0.1/file").unwrap();
+        assert!(forbidden(read(&guarded(""), inside, CAPS).await).contains("private"));
+        return;
+    }
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "guarded::tests::a_proxy_of_the_environment_is_not_asked"]).env(CHILD, "1");
+    for name in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
+        child.env(name, proxy.url("127.0.0.1", "").as_str());
+    }
+    child.env_remove("NO_PROXY").env_remove("no_proxy");
+    let output = tokio::task::spawn_blocking(move || child.output()).await.unwrap().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && told.contains("1 passed"), "{told}");
+    assert_eq!(proxy.asked(), 0);
 }

@@ -115,7 +115,11 @@ fn sort(senders: &Senders, account: &Account, items: Vec<Result<Report, Unreadab
     let mut parsed = Parsed::default();
     for (index, item) in items.into_iter().enumerate() {
         let sorted = item.and_then(|report| match addressee(senders, account, &report) {
-            Some(sender) => Ok(Item { index, report: wished(senders, &sender, report), sender }),
+            Some(sender) => {
+                let callback_url = senders.get(&sender).map(|account| account.sender.incoming_callback_url.clone());
+                let report = wished(senders, &sender, report);
+                Ok(Item { index, sender, callback_url: callback_url.unwrap_or_default(), report })
+            }
             None => {
                 Err(Unreadable { index, why: "it is about an account of the provider that no sender is of".into() })
             }

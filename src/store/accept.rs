@@ -7,6 +7,7 @@ use sea_orm::{ActiveValue::NotSet, ActiveValue::Set, ColumnTrait, DatabaseTransa
 use super::entity::messages;
 use super::log::NewEvent;
 use super::{StoreError, rows};
+use crate::domain::callback::CallbackTo;
 use crate::domain::event::StatusChanged;
 use crate::domain::progress::{Progress, Terms};
 use crate::domain::{MessageId, MessageStatus, Millis, NewMessage, Payload};
@@ -153,6 +154,7 @@ impl Accept {
             occur_at_ms: None,
             receive_at_ms: self.terms.accept_at_ms,
             report_key: None,
+            callback: CallbackTo::given(&request.callback_url, None),
         };
         (event, row, accepted)
     }

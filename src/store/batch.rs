@@ -114,6 +114,8 @@ pub(super) struct Effects {
     pub appended: Appended,
     pub ready: HashSet<SenderId>,
     pub journalled: bool,
+    /// Events that are to be POSTed.
+    pub callbacks: bool,
     /// Messages that were accepted, repeats not counted (T12).
     pub accepted: u64,
     /// Senders whose people there is something new noted about.
@@ -632,6 +634,7 @@ impl Batch<'_> {
             done[index] = Some(repeated(accept::same_or_other(&accept, &original.terms.request, accepted)));
         }
         all.extend(events);
+        self.effects.callbacks = all.iter().any(|event| event.callback.is_some());
         rows::insert(self.transaction, messages).await?;
         passing::note_next(self.transaction, next).await?;
         self.effects.appended = log::append(self.transaction, places, all).await?;

@@ -14,6 +14,7 @@ use super::entity::{attempts, messages};
 use super::log::NewEvent;
 use super::passing::{self, Passed};
 use super::{StoreError, rows};
+use crate::domain::callback::CallbackTo;
 use crate::domain::event::StatusChanged;
 use crate::domain::message::{DeliveryError, Exchange, HoldReason};
 use crate::domain::progress::{EndedAttempt, Note, Progress, Step, Terms};
@@ -185,7 +186,7 @@ impl Changes {
         if let Some(note) = step.note.as_ref().filter(|note| note.passed) {
             self.passed.push(Passed::of(loaded, note));
         }
-        step.note.map(|note| event_of(loaded, note, now))
+        step.note.map(|note| event_of(loaded, before.status, note, now))
     }
 
     /// Writes back what changed.
@@ -307,7 +308,7 @@ fn attempt_row(
     }
 }
 
-fn event_of(loaded: &Loaded, note: Note, now: Millis) -> NewEvent {
+fn event_of(loaded: &Loaded, before: MessageStatus, note: Note, now: Millis) -> NewEvent {
     let request = &loaded.terms.request;
     let fold = note.fold;
     let same = note.turn == loaded.progress.turn;
@@ -341,5 +342,6 @@ fn event_of(loaded: &Loaded, note: Note, now: Millis) -> NewEvent {
         occur_at_ms: note.occur_at_ms,
         receive_at_ms: note.receive_at_ms.unwrap_or(now),
         report_key: note.report_key,
+        callback: CallbackTo::given(&request.callback_url, Some(before)),
     }
 }

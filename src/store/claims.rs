@@ -251,6 +251,7 @@ impl Store {
     pub async fn end_predecessor(&self, now: Millis) -> Result<u64, StoreError> {
         self.end_holds().await?;
         self.end_media_leases(now).await?;
+        self.end_endpoint_leases(now).await?;
         use super::entity::messages::{Column, Entity};
         use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
         let result = Entity::update_many()

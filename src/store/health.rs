@@ -38,6 +38,7 @@ pub(super) async fn note(
         occur_at_ms: None,
         receive_at_ms: now,
         report_key: None,
+        callback: None,
     }))
 }
 

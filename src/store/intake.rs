@@ -12,6 +12,7 @@ use super::journal::Told;
 use super::log::NewEvent;
 use super::windows::Windows;
 use super::{Store, StoreError, media, rows};
+use crate::domain::callback::CallbackTo;
 use crate::domain::event::{IncomingMessage, ReplyTo};
 use crate::domain::opt_out::Wish;
 use crate::domain::progress::Note;
@@ -39,6 +40,8 @@ pub struct Item {
     pub index: usize,
     /// The sender that it is about: mostly the one whose address it came to.
     pub sender: SenderId,
+    /// Where it is POSTed when it is a person's message; empty: nowhere.
+    pub callback_url: String,
     /// What it says.
     pub report: Report,
 }
@@ -315,6 +318,7 @@ pub(super) struct Incoming<'a> {
     pub intake: &'a Intake,
     pub sender: &'a SenderId,
     pub report: &'a IncomingReport,
+    pub callback_url: &'a str,
     pub dedupe_key: String,
 }
 
@@ -325,7 +329,7 @@ impl<'a> Incoming<'a> {
             Some(id) => format!("id:{id}"),
             None => format!("journal:{}:{}", intake.journal_id, item.index),
         };
-        Self { intake, sender: &item.sender, report, dedupe_key }
+        Self { intake, sender: &item.sender, report, callback_url: &item.callback_url, dedupe_key }
     }
 }
 
@@ -341,7 +345,7 @@ pub(super) async fn record_incoming(
     let mut known = known_incoming(transaction, incoming.iter().map(|one| one.dedupe_key.clone()).collect()).await?;
     let quoted = quoted_messages(transaction, &incoming).await?;
     let (mut models, mut files, mut events) = (Vec::new(), Vec::new(), Vec::new());
-    for Incoming { intake, sender, report, dedupe_key } in incoming {
+    for Incoming { intake, sender, report, callback_url, dedupe_key } in incoming {
         if !known.insert((sender.to_string(), dedupe_key.clone())) {
             metrics::counter!("recado_incoming_repeated_total").increment(1);
             continue;
@@ -395,6 +399,7 @@ pub(super) async fn record_incoming(
             occur_at_ms: report.occur_at_ms,
             receive_at_ms: intake.receive_at_ms,
             report_key: None,
+            callback: CallbackTo::given(callback_url, None),
         };
         events.push((event, report.wish));
     }

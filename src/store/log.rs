@@ -9,7 +9,8 @@ use sea_orm::{
 };
 
 use super::entity::{events, log};
-use super::{Store, StoreError, rows};
+use super::{Store, StoreError, callbacks, rows};
+use crate::domain::callback::CallbackTo;
 use crate::domain::{Event, EventId, MessageId, Millis, Payload, SenderId};
 
 /// Events that were committed, with their places: what the live ring is fed with.
@@ -25,6 +26,8 @@ pub(super) struct NewEvent {
     pub occur_at_ms: Option<Millis>,
     pub receive_at_ms: Millis,
     pub report_key: Option<i64>,
+    /// Where it is POSTed.
+    pub callback: Option<CallbackTo>,
 }
 
 /// Where the next events go.
@@ -68,6 +71,7 @@ pub(super) async fn append(
 ) -> Result<Appended, StoreError> {
     let mut appended = Vec::with_capacity(events.len());
     let mut models = Vec::with_capacity(events.len());
+    let mut callbacks = Vec::new();
     for (position, new) in (places.first..).zip(events) {
         let event = Event {
             position,
@@ -93,13 +97,16 @@ pub(super) async fn append(
             record_at_ms: Set(event.record_at_ms),
             payload: Set(json),
         });
-        appended.push(Arc::new(event));
+        let event = Arc::new(event);
+        callbacks.extend(new.callback.map(|to| (event.clone(), to)));
+        appended.push(event);
     }
     rows::insert(transaction, models).await?;
+    callbacks::insert(transaction, callbacks).await?;
     Ok(appended)
 }
 
-fn event(row: events::Model) -> Result<Event, StoreError> {
+pub(super) fn event(row: events::Model) -> Result<Event, StoreError> {
     let payload = serde_json::from_str(&row.payload)
         .map_err(|e| StoreError::Fault(format!("event {} cannot be read: {e}", row.position)))?;
     Ok(Event {

@@ -20,6 +20,7 @@ use crate::error::Error;
 mod accept;
 mod api_keys;
 mod batch;
+mod callbacks;
 mod changes;
 mod claims;
 mod deliveries;
@@ -48,6 +49,7 @@ mod writer;
 
 pub use accept::{Accept, Accepted};
 pub use api_keys::StoredKey;
+pub use callbacks::{CallbackFilter, EndedPost, EndpointClaim, EndpointsWanted};
 pub use claims::{Claim, Claimed, EndedCall};
 pub use deliveries::{After, Delivery, DeliveryFilter, DeliveryState};
 pub use intake::{Intake, Item, Parsed};

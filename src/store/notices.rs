@@ -56,6 +56,7 @@ impl<'a> Notice<'a> {
             occur_at_ms: self.occur_at_ms,
             receive_at_ms: self.receive_at_ms,
             report_key: Some(self.key),
+            callback: None,
         }
     }
 }

@@ -99,6 +99,7 @@ fn event(changed: ContactChanged, occur_at_ms: Option<Millis>, receive_at_ms: Mi
         occur_at_ms,
         receive_at_ms,
         report_key: None,
+        callback: None,
     }
 }
 

@@ -26,6 +26,8 @@ pub struct StoredSender {
     pub sender: Sender,
     /// Its provider's settings: only the holder of the master key reads them.
     pub sealed_settings: Vec<u8>,
+    /// What its callbacks are signed with, sealed likewise; nothing when there is none.
+    pub sealed_callback_secrets: Option<Vec<u8>>,
 }
 
 fn row(stored: &StoredSender) -> Result<senders::ActiveModel, StoreError> {
@@ -41,6 +43,8 @@ fn row(stored: &StoredSender) -> Result<senders::ActiveModel, StoreError> {
         limits: Set(serde_json::to_string(&sender.limits).map_err(|e| StoreError::Fault(e.to_string()))?),
         default_language_code: Set(sender.default_language_code.clone()),
         settings: Set(stored.sealed_settings.clone()),
+        incoming_callback_url: Set(Some(sender.incoming_callback_url.clone()).filter(|url| !url.is_empty())),
+        callback_secrets: Set(stored.sealed_callback_secrets.clone()),
         create_at_ms: Set(sender.create_at_ms),
         update_at_ms: Set(sender.update_at_ms),
         opt_out_words: Set(words),
@@ -64,10 +68,12 @@ fn stored(row: senders::Model) -> Result<StoredSender, StoreError> {
             limits,
             default_language_code: row.default_language_code,
             opt_out_words: words.unwrap_or_default(),
+            incoming_callback_url: row.incoming_callback_url.unwrap_or_default(),
             create_at_ms: row.create_at_ms,
             update_at_ms: row.update_at_ms,
         },
         sealed_settings: row.settings,
+        sealed_callback_secrets: row.callback_secrets,
     })
 }
 
@@ -85,6 +91,7 @@ async fn append_change(
         occur_at_ms: None,
         receive_at_ms: now,
         report_key: None,
+        callback: None,
     };
     let places = log::take_places(transaction, 1, now).await?;
     log::append(transaction, places, vec![event]).await

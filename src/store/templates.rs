@@ -329,6 +329,7 @@ async fn append(
         occur_at_ms: None,
         receive_at_ms: now,
         report_key: None,
+        callback: None,
     };
     let places = log::take_places(transaction, events.len(), now).await?;
     log::append(transaction, places, events.into_iter().map(event).collect()).await

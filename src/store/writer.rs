@@ -39,6 +39,8 @@ pub trait Listener: Send + Sync {
     fn journalled(&self);
     /// People sent files that are to be fetched.
     fn media_came(&self) {}
+    /// Events were recorded that are to be POSTed.
+    fn callbacks_came(&self) {}
 }
 
 /// A way to the writer; cheap to clone.
@@ -331,5 +333,8 @@ fn tell(listener: &dyn Listener, effects: Effects) {
     }
     if media_came {
         listener.media_came();
+    }
+    if effects.callbacks {
+        listener.callbacks_came();
     }
 }

@@ -7,11 +7,15 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
 mod balancer;
+mod callbacks;
 mod campaign;
 #[allow(dead_code, reason = "what the in-process tests need of it")]
 #[path = "../it/database.rs"]
 mod database;
 mod fallback;
+#[allow(dead_code, reason = "what the in-process tests need of it")]
+#[path = "../it/callbacks/endpoint.rs"]
+mod endpoint;
 #[allow(dead_code, reason = "what the in-process tests need of it")]
 #[path = "../it/gateway.rs"]
 mod gateway;

@@ -4,6 +4,7 @@
 mod access;
 mod bad_input;
 mod breaker;
+mod callbacks;
 mod cloudhumans;
 mod database;
 mod devino;

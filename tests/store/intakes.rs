@@ -42,7 +42,7 @@ impl Bench {
         };
         self.writer.journal(entry).await?;
         let last = self.store.pending_webhooks(0, 10_000).await?.pop().unwrap();
-        let item = |(index, report)| Item { index, sender: acme(), report };
+        let item = |(index, report)| Item { index, sender: acme(), callback_url: String::new(), report };
         let reports = reports.into_iter().enumerate().map(item).collect();
         let parsed = Parsed { reports, unreadable: 0, problem: None };
         Ok(Intake { journal_id: last.id, receive_at_ms: last.receive_at_ms, parsed })

@@ -86,6 +86,7 @@ fn new(to: &str, body: &str) -> NewMessage {
         reply_to_message_id: None,
         send_at_ms: None,
         validity_ms: None,
+        callback_url: String::new(),
         callback_data: String::new(),
         labels: BTreeMap::new(),
         priority: Priority::Normal,

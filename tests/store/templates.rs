@@ -28,10 +28,11 @@ fn sender(id: &str, update_at_ms: Millis) -> StoredSender {
         limits: Limits::default(),
         default_language_code: String::new(),
         opt_out_words: Default::default(),
+        incoming_callback_url: String::new(),
         create_at_ms: 1,
         update_at_ms,
     };
-    StoredSender { sender, sealed_settings: Vec::new() }
+    StoredSender { sender, sealed_settings: Vec::new(), sealed_callback_secrets: None }
 }
 
 fn entry(template: &str, status: TemplateStatus) -> CatalogueTemplate {

@@ -7,6 +7,7 @@ use crate::domain::message::{NewMessage, WindowPolicy};
 use crate::domain::template::TemplateCategory;
 use crate::domain::{MessageId, Millis, PhoneNumber, SenderId};
 use crate::error::{Error, Reason, Violations};
+use crate::guarded::Guarded;
 use crate::proto;
 
 mod content;
@@ -51,6 +52,11 @@ impl SendParts {
         &self.options.fallback_senders
     }
 
+    /// Where its statuses are to be POSTed, as far as that is an address.
+    pub fn callback_url(&self) -> Option<&str> {
+        Some(self.options.callback_url.as_str()).filter(|url| !url.is_empty())
+    }
+
     /// The whole, once nothing is wrong.
     pub fn build(self) -> Option<ReadSend> {
         let options = self.options;
@@ -61,6 +67,7 @@ impl SendParts {
             reply_to_message_id: self.reply_to_message_id,
             send_at_ms: options.send_at_ms,
             validity_ms: options.validity_ms,
+            callback_url: options.callback_url,
             callback_data: options.callback_data,
             labels: options.labels,
             priority: options.priority,
@@ -229,6 +236,21 @@ fn text(value: String, min: usize, max: usize, what: &str) -> Result<String, (Re
         return Err((Reason::Invalid, format!("{what} holds a control character")));
     }
     Ok(value)
+}
+
+/// An address that callbacks can be POSTed to, as far as its form says.
+pub(in crate::grpc) fn callback_url(value: &str) -> Result<String, (Reason, String)> {
+    let url = http_url(value)?;
+    if url.fragment().is_some() {
+        return Err((Reason::Invalid, "an address to POST to has no fragment".into()));
+    }
+    Ok(value.to_owned())
+}
+
+/// Whether callbacks may go to an address, as far as that can be said before its name is resolved.
+pub(in crate::grpc) fn allowed_url(value: &str, guarded: &Guarded) -> Result<(), (Reason, String)> {
+    let Ok(url) = Url::parse(value) else { return Ok(()) };
+    guarded.check(&url).map_err(|error| (Reason::Invalid, format!("{error}; an address must be public")))
 }
 
 /// An http or https address without credentials in it.

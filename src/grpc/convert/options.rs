@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::text;
 use super::window::on_window_closed;
+use super::{callback_url, text};
 use crate::domain::fallback::FALLBACKS_MAX;
 use crate::domain::message::{InDoubtPolicy, MAX_AHEAD_MS, Priority, WindowPolicy};
 use crate::domain::{Millis, SenderId};
@@ -24,6 +24,8 @@ pub(in crate::grpc) struct Options {
     pub key: Option<String>,
     pub send_at_ms: Option<Millis>,
     pub validity_ms: Option<Millis>,
+    /// Empty: none.
+    pub callback_url: String,
     pub callback_data: String,
     pub labels: BTreeMap<String, String>,
     pub priority: Priority,
@@ -46,7 +48,6 @@ pub(super) fn read_options(
     violations: &mut Violations,
 ) -> Result<Options, Error> {
     let Some(options) = options else { return Ok(Options::default()) };
-    refuse_what_is_not_there(&options)?;
     let key = match options.idempotency_key.as_str() {
         "" => None,
         key => {
@@ -56,6 +57,10 @@ pub(super) fn read_options(
     };
     let send_at_ms = options.send_time.and_then(|time| send_time(time, now, violations));
     let validity_ms = options.validity.and_then(|validity| self::validity(validity, violations));
+    let callback_url = match options.callback_url.as_str() {
+        "" => None,
+        url => violations.check("options.callback_url", callback_url(url)),
+    };
     if options.callback_data.len() > CALLBACK_DATA_MAX {
         let length = options.callback_data.len();
         let description = format!("{length} bytes; callback data has at most {CALLBACK_DATA_MAX}");
@@ -84,6 +89,7 @@ pub(super) fn read_options(
         key,
         send_at_ms,
         validity_ms,
+        callback_url: callback_url.unwrap_or_default(),
         callback_data: options.callback_data,
         labels,
         priority,
@@ -94,14 +100,6 @@ pub(super) fn read_options(
         ignore_known_failures: options.ignore_known_failures,
         fallback_senders: fallback_senders(options.fallback_senders, sender, violations),
     })
-}
-
-/// Options of the contract that this version does not carry out. To take them and do nothing would be a lie.
-fn refuse_what_is_not_there(options: &proto::SendOptions) -> Result<(), Error> {
-    if !options.callback_url.is_empty() {
-        return Err(Error::NotImplemented("options.callback_url"));
-    }
-    Ok(())
 }
 
 /// A timestamp as Unix milliseconds, if it is one.

@@ -2,6 +2,8 @@
 
 pub mod api_keys;
 pub mod attempts;
+pub mod callback_attempts;
+pub mod callbacks;
 pub mod catalogues;
 pub mod events;
 pub mod incoming_messages;

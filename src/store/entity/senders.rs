@@ -20,6 +20,9 @@ pub struct Model {
     #[sea_orm(column_type = "Text")]
     pub default_language_code: String,
     pub settings: Vec<u8>,
+    #[sea_orm(column_type = "Text", nullable)]
+    pub incoming_callback_url: Option<String>,
+    pub callback_secrets: Option<Vec<u8>>,
     pub create_at_ms: i64,
     pub update_at_ms: i64,
     #[sea_orm(column_type = "Text", nullable)]

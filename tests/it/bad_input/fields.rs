@@ -503,13 +503,6 @@ on_both_databases! {
             let refusal = refused(gateway.messaging.send_message(request).await);
             assert_eq!(refusal.is(), (Code::NotFound, "MESSAGE_NOT_FOUND"));
         }
-        let none = proto::SendOptions::default;
-        for given in [
-            proto::SendOptions { callback_url: "https://example.com".into(), ..none() },
-        ] {
-            let refusal = refused(gateway.messaging.send_message(options(given)).await);
-            assert_eq!(refusal.is(), (Code::Unimplemented, "NOT_IMPLEMENTED"));
-        }
         unharmed(&mut gateway, &before).await?;
         gateway.stop().await?;
         Ok(())

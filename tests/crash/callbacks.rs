@@ -1,0 +1,79 @@
+//! Callbacks over kills: none is lost, none is changed, and their order holds.
+
+use std::collections::{HashMap, HashSet};
+
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use recado::proto;
+use recado::proto::admin_service_client::AdminServiceClient;
+
+use crate::endpoint::{Answer, Endpoint};
+use crate::gateway::{TestDatabase, text};
+use crate::on_both_databases;
+use crate::process::{Setup, channel, wait_for};
+use crate::scene::{kills, seed};
+
+/// Messages before each kill, each with four statuses at the sandbox.
+const MESSAGES: usize = 10;
+
+on_both_databases! {
+    async fn callbacks_survive_kills(engine) {
+        let seed = seed(&format!("callbacks on {engine:?}"));
+        let mut random = StdRng::seed_from_u64(seed);
+        let database = TestDatabase::create(engine).await?;
+        let folder = tempfile::tempdir()?;
+        let setup = Setup::new(&database.url, folder.path())
+            .with("callbacks-retries", "20ms, 20ms, 20ms, 20ms, 20ms, 20ms, 20ms, 20ms, 20ms, 20ms, 20ms, 20ms, 20ms, 20ms, 20ms");
+        let mut turn = 0;
+        let endpoint = Endpoint::start(move |_| {
+            turn += 1;
+            match turn % 5 {
+                0 => Answer::Say(500),
+                1 => Answer::Slow(std::time::Duration::from_millis(50)),
+                _ => Answer::Say(200),
+            }
+        }).await?;
+        let mut process = setup.start().await?;
+        let mut accepted = HashSet::new();
+        for _ in 0..kills() {
+            let mut messaging = setup.messaging();
+            for n in 0..MESSAGES {
+                let options = proto::SendOptions { callback_url: endpoint.url("/cb"), ..Default::default() };
+                let request = proto::SendMessageRequest {
+                    options: Some(options), ..text("sandbox", &format!("351910{n:06}"), "olá")
+                };
+                accepted.insert(messaging.send_message(request).await?.into_inner().message_id);
+            }
+            // Somewhere between the first POST of these and their last.
+            let more = endpoint.posts().len() + random.random_range(0..MESSAGES * 3);
+            wait_for("some POSTs", async || Ok((endpoint.posts().len() >= more).then_some(()))).await?;
+            process.kill()?;
+            process = setup.start().await?;
+        }
+        let ends = |endpoint: &Endpoint| -> HashSet<String> {
+            let last = endpoint.taken().into_iter().filter(|post| post.text("current_status") == "READ");
+            last.map(|post| post.text("message_id")).collect()
+        };
+        wait_for("the last callbacks", async || Ok(accepted.is_subset(&ends(&endpoint)).then_some(()))).await?;
+        let posts = endpoint.taken();
+        let mut admin = AdminServiceClient::new(channel(setup.addresses.grpc));
+        let states = vec![proto::CallbackState::Dead as i32];
+        let dead = proto::ListCallbacksRequest { states, ..Default::default() };
+        let dead = admin.list_callbacks(dead).await?.into_inner().callbacks;
+        assert!(dead.is_empty(), "given up: {dead:?}");
+        let mut bodies: HashMap<String, Vec<u8>> = HashMap::new();
+        let (mut newest, mut repeats) = (HashMap::<String, i64>::new(), 0);
+        for post in &posts {
+            let known = bodies.insert(post.id().to_owned(), post.body.clone());
+            assert!(known.as_ref().is_none_or(|known| *known == post.body), "{} changed", post.id());
+            repeats += usize::from(known.is_some());
+            let before = newest.entry(post.text("message_id")).or_default();
+            // A repeat is of the last one: what comes after waits until that is known to be taken.
+            assert!(post.sequence() >= *before, "{} came after {before}", post.sequence());
+            *before = post.sequence();
+        }
+        println!("{engine:?}: {} kills, {} callbacks, {repeats} taken twice", kills(), bodies.len());
+        drop(process);
+        Ok(())
+    }
+}
