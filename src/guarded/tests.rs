@@ -255,7 +255,8 @@ async fn i14_a_name_that_changes_its_answer_gains_nothing() {
 async fn a_post_goes_to_the_address_that_was_judged_and_to_no_other() {
     let (open, inner) = (Server::start("127.0.0.1").await, Server::start("127.0.0.2").await);
     let guarded = guarded("127.0.0.1");
-    let post = |url: Url| guarded.post(url, &[("webhook-id", "1".to_owned())], b"body".to_vec(), CAPS);
+    let headers = [("webhook-id", "1".to_owned())];
+    let post = |url: Url| guarded.post(url, &headers, b"body".to_vec(), CAPS);
     let mut answer = post(open.url("127.0.0.1", "/file")).await.unwrap();
     assert_eq!(answer.chunk().await.unwrap().unwrap(), "body");
     assert_eq!(open.heads.lock().unwrap()[0]["webhook-id"], "1");

@@ -42,7 +42,7 @@ fn misbehave(turn: usize) -> (&'static str, Answer) {
         (_, 5, _) => ("redirect", Answer::With(307, "location", "http://169.254.169.254/".into())),
         (_, 6 | 7, _) => ("dropped", Answer::Drop),
         (_, 8 | 9, _) => ("garbage", Answer::Garbage),
-        (_, 10, _) => ("endless body after a 500", Answer::With(500, "x-padding", "x".repeat(4_000))),
+        (_, 10, _) => ("500 with a large header", Answer::With(500, "x-padding", "x".repeat(4_000))),
         _ => ("time out", Answer::Hang),
     }
 }
@@ -117,11 +117,11 @@ on_both_databases! {
         assert!(bodies.keys().all(|id| events.contains(*id)));
         assert_eq!(bodies.len(), all, "no more than were made");
         let verified = match verifier.lock().unwrap().take() {
-            Some(verifier) => verifier.end().map(|()| "and by another implementation")?,
-            None => "here",
+            Some(verifier) => verifier.end().map(|()| ", and of those taken by another implementation")?,
+            None => "",
         };
         println!(
-            "{engine:?}: {all} callbacks delivered in {:.1} s, signatures of {} POSTs verified {verified}; delivered twice {}; ways: {:?}",
+            "{engine:?}: {all} callbacks delivered in {:.1} s, signatures of {} POSTs verified{verified}; delivered twice {}; ways: {:?}",
             took.as_secs_f64(), posts.len(), taken.len() - all, ways.lock().unwrap()
         );
         gateway.stop().await?;
