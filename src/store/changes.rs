@@ -11,7 +11,9 @@ use sea_orm::{
 use uuid::Uuid;
 
 use super::entity::{attempts, messages};
+use super::heads::{Conversation, Touched};
 use super::log::NewEvent;
+use super::tallies::Tallies;
 use super::{StoreError, rows};
 use crate::domain::event::StatusChanged;
 use crate::domain::message::{DeliveryError, Exchange};
@@ -26,7 +28,57 @@ pub(super) struct Loaded {
     pub id: MessageId,
     pub terms: Terms,
     pub progress: Progress,
+    stood: Stood,
     changed: bool,
+}
+
+/// Where a message stood when it was loaded.
+#[derive(Debug)]
+struct Stood {
+    line: Conversation,
+    holds: bool,
+    ready: bool,
+    head: Option<i16>,
+    tallied: Option<i16>,
+}
+
+impl Loaded {
+    fn line(&self) -> Conversation {
+        (self.terms.request.sender.to_string(), self.terms.request.to.peer())
+    }
+
+    /// A head stays one as long as nothing about it moves; whether another message is one, or becomes one, is for
+    /// [`super::heads::settle`] to say.
+    fn head(&self) -> Option<i16> {
+        self.stood.head.filter(|_| self.progress.ready && self.stood.ready && self.line() == self.stood.line)
+    }
+
+    /// Notes where something moved: this message may be claimed, or could be, or it holds its conversation back no longer.
+    fn touch(&self, touched: &mut Touched) {
+        let (stood, holds, line) = (&self.stood, self.progress.holds_conversation(), self.line());
+        let elsewhere = line != stood.line;
+        if self.progress.ready && (stood.ready || !stood.holds || elsewhere) {
+            touched.joined(line);
+        } else if self.progress.ready || stood.ready || stood.holds && !holds {
+            touched.moved(line);
+        }
+        if elsewhere {
+            touched.moved(stood.line.clone());
+        }
+    }
+
+    /// Counts it where it stands now. The claim of an attempt is not counted: it would take a statement of its own.
+    fn tally(&self, tallies: &mut Tallies) {
+        let (stood, status) = (&self.stood, self.progress.status as i16);
+        let sender = self.terms.request.sender.as_str();
+        if stood.tallied == Some(status) && stood.line.0 == sender {
+            return;
+        }
+        if let Some(before) = stood.tallied {
+            tallies.add(&stood.line.0, self.terms.accept_at_ms, before, -1);
+        }
+        tallies.add(sender, self.terms.accept_at_ms, status, 1);
+    }
 }
 
 /// The messages of a batch, and what becomes of them.
@@ -35,6 +87,8 @@ pub(super) struct Changes {
     by_seq: HashMap<i64, Loaded>,
     seq_of: HashMap<Uuid, i64>,
     attempts: Vec<attempts::ActiveModel>,
+    /// What is counted beside the messages that move: those that are accepted, or come in.
+    pub tallies: Tallies,
 }
 
 impl Changes {
@@ -76,10 +130,13 @@ impl Changes {
     /// Loads and locks the messages of a claim.
     pub async fn load_claim(&mut self, transaction: &DatabaseTransaction, token: i64) -> Result<Vec<i64>, StoreError> {
         // Every message in hand has a lease, so the index of due times leads to it.
-        let query = messages::Entity::find()
+        let mut query = messages::Entity::find()
             .filter(messages::Column::DueAtMs.is_not_null())
             .filter(messages::Column::Claim.eq(token))
             .order_by_asc(messages::Column::Seq);
+        if transaction.get_database_backend() == DbBackend::Postgres {
+            query = query.lock(LockType::Update);
+        }
         self.keep(query.all(transaction).await?)
     }
 
@@ -137,13 +194,21 @@ impl Changes {
         step.note.map(|note| event_of(loaded, note, now))
     }
 
+    /// The conversations in which something moved.
+    pub fn touched(&self) -> Touched {
+        let mut touched = Touched::default();
+        self.by_seq.values().for_each(|loaded| loaded.touch(&mut touched));
+        touched
+    }
+
     /// Writes back what changed.
-    pub async fn write(self, transaction: &DatabaseTransaction) -> Result<(), StoreError> {
-        let changed = self.by_seq.into_values().filter(|loaded| loaded.changed);
-        let rows: Vec<Vec<Value>> = changed.map(values).collect::<Result<_, _>>()?;
+    pub async fn write(mut self, transaction: &DatabaseTransaction) -> Result<(), StoreError> {
+        let changed: Vec<Loaded> = self.by_seq.into_values().filter(|loaded| loaded.changed).collect();
+        changed.iter().for_each(|loaded| loaded.tally(&mut self.tallies));
+        let rows: Vec<Vec<Value>> = changed.into_iter().map(values).collect::<Result<_, _>>()?;
         rows::update(transaction, "messages", ("seq", "bigint"), COLUMNS, rows).await?;
         rows::insert(transaction, self.attempts).await?;
-        Ok(())
+        self.tallies.write(transaction).await
     }
 }
 
@@ -164,9 +229,12 @@ const COLUMNS: &[(&str, &str)] = &[
     ("retries", "integer"),
     ("provider_message_id", "text"),
     ("error", "text"),
+    ("head", "smallint"),
+    ("tallied", "smallint"),
 ];
 
 fn values(loaded: Loaded) -> Result<Vec<Value>, StoreError> {
+    let head = loaded.head();
     let Loaded { seq, progress, terms, .. } = loaded;
     let holds = progress.holds_conversation().then(|| terms.request.to.peer());
     let error = progress.error.as_ref().map(json).transpose()?;
@@ -184,6 +252,8 @@ fn values(loaded: Loaded) -> Result<Vec<Value>, StoreError> {
         progress.retries.into(),
         progress.provider_message_id.into(),
         error.into(),
+        head.into(),
+        (progress.status as i16).into(),
     ])
 }
 
@@ -198,6 +268,13 @@ fn loaded(row: messages::Model) -> Result<Loaded, StoreError> {
         row.error.as_deref().map(serde_json::from_str).transpose().map_err(unreadable)?;
     let status = MessageStatus::from_number(row.status)
         .ok_or_else(|| StoreError::Fault(format!("message {} has status {}", row.id, row.status)))?;
+    let stood = Stood {
+        line: (row.sender, row.peer),
+        holds: row.holds.is_some(),
+        ready: row.lane.is_some(),
+        head: row.head,
+        tallied: row.tallied,
+    };
     Ok(Loaded {
         seq: row.seq,
         id: MessageId(row.id),
@@ -216,6 +293,7 @@ fn loaded(row: messages::Model) -> Result<Loaded, StoreError> {
             error,
             withheld: row.seen & WITHHELD != 0,
         },
+        stood,
         changed: false,
     })
 }

@@ -37,6 +37,8 @@ pub struct Model {
     pub provider_message_id: Option<String>,
     #[sea_orm(column_type = "Text", nullable)]
     pub error: Option<String>,
+    pub head: Option<i16>,
+    pub tallied: Option<i16>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
