@@ -24,6 +24,7 @@ mod journal;
 pub mod messaging;
 mod sender;
 pub mod server;
+mod stats;
 pub mod status;
 pub mod templates;
 pub mod upload;

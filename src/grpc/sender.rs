@@ -27,15 +27,11 @@ const CONTACT_INTERVAL_MAX_S: i64 = 86_400;
 /// A sender for an answer: without secrets.
 pub(super) fn answer_sender(account: &Account, health: Option<SenderHealth>) -> proto::Sender {
     let sender = &account.sender;
-    let state = match sender.state {
-        SenderState::Active => proto::SenderState::Active,
-        SenderState::Paused => proto::SenderState::Paused,
-    };
     proto::Sender {
         sender: sender.id.to_string(),
         display_name: sender.display_name.clone(),
         phone_number: sender.phone_number.clone(),
-        state: state as i32,
+        state: state_of(account) as i32,
         limits: Some(limits_in_force(account)),
         default_language_code: sender.default_language_code.clone(),
         webhook_url: account.webhook_url.to_string(),
@@ -46,6 +42,14 @@ pub(super) fn answer_sender(account: &Account, health: Option<SenderHealth>) -> 
         stored_secrets: account.settings.stored_secrets(),
         config: Some(account.settings.to_proto(Secrets::Hidden)),
         ..Default::default()
+    }
+}
+
+/// Whether it sends, in the contract's word.
+pub(super) fn state_of(account: &Account) -> proto::SenderState {
+    match account.sender.state {
+        SenderState::Active => proto::SenderState::Active,
+        SenderState::Paused => proto::SenderState::Paused,
     }
 }
 
