@@ -22,6 +22,7 @@ use crate::domain::sender::{Limits, SenderState};
 use crate::domain::{PhoneNumber, Sender, SenderId, now_ms};
 use crate::engine::{self, Backoff, Engine};
 use crate::events::Log;
+use crate::gauges;
 use crate::grpc::{self, Services, upload};
 use crate::guarded::{Caps, Guarded};
 use crate::intake::{self, history::History};
@@ -233,6 +234,11 @@ impl App {
         parts.spawn(async move {
             looking_up.await;
             Ok("look-ups")
+        });
+        let counting = gauges::run(store.clone(), senders.clone(), stop_serving.clone());
+        parts.spawn(async move {
+            counting.await;
+            Ok("gauges")
         });
         let stop = stop_serving.clone();
         parts.spawn(async move {

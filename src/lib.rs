@@ -3,6 +3,7 @@
 //! The way of a message: in at [`grpc`], through [`domain`], into [`store`], out through [`engine`] and a
 //! [`provider`]; back in at [`webhook`], through [`intake`] into the event log, out to subscribers through [`events`].
 //! Files that people send are fetched by [`media`], and events are posted by [`callback`], through the [`guarded`] client.
+//! [`gauges`] tells operators how much of it waits.
 //! What providers have approved is read into [`catalogue`], and compared with what is to be sent.
 
 pub mod access;
@@ -15,6 +16,7 @@ pub mod engine;
 pub mod error;
 pub mod events;
 pub mod fake;
+pub mod gauges;
 pub mod grpc;
 pub mod guarded;
 pub mod intake;

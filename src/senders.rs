@@ -54,6 +54,11 @@ impl Account {
     pub fn rate(&self) -> Rate {
         self.sender.limits.rate.or(self.provider.capabilities().rate)
     }
+
+    /// How many calls it may have open: as it is set, or as its provider allows.
+    pub fn calls_max(&self) -> usize {
+        self.sender.limits.in_flight.unwrap_or(self.provider.capabilities().in_flight) as usize
+    }
 }
 
 /// What every adapter is built with.

@@ -38,6 +38,10 @@ pub async fn measure(server: &Server, load: &mut Load, count: usize) -> anyhow::
         let (mut events, mut read) = (0, 0);
         while read < count {
             let status = live::next_status(&mut stream).await?;
+            // Others' messages, of a backlog, carry no number.
+            if status.callback_data.is_empty() {
+                continue;
+            }
             events += 1;
             if status.status() == MessageStatus::Read {
                 read += 1;

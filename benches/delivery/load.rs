@@ -99,6 +99,12 @@ impl Load {
         Ok(Self { clients, next: Arc::default() })
     }
 
+    /// Callers of another server that go on where these were, for whom all keys so far are used.
+    pub async fn connect_after(server: &Server, before: &Self) -> anyhow::Result<Self> {
+        let next = before.next.load(Ordering::Relaxed);
+        Ok(Self { next: Arc::new(AtomicU64::new(next)), ..Self::connect(server).await? })
+    }
+
     pub async fn send_one(&mut self) -> anyhow::Result<()> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.clients[0].send_message(request(number)).await?;

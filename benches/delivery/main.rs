@@ -5,11 +5,13 @@
 //! comparator alternate, because a machine's speed drifts within minutes: the ratios are the result, the absolute
 //! figures only say what this machine did.
 
+mod backlog;
 mod comparator;
 mod database;
 mod life;
 mod live;
 mod load;
+mod paced;
 mod report;
 mod server;
 
@@ -43,6 +45,12 @@ struct Args {
     /// One database only
     #[arg(long, value_name = "DATABASE")]
     only: Option<Kind>,
+    /// What to measure
+    #[arg(long, default_value = "costs")]
+    part: Part,
+    /// With `--part backlog`: messages that wait, for a hundredth of as many senders
+    #[arg(long, default_value_t = 1_000_000)]
+    waiting: usize,
     /// End with 1 when a required ratio is missed
     #[arg(long)]
     check: bool,
@@ -55,6 +63,17 @@ struct Args {
     /// How large the comparator's rows are, in bytes
     #[arg(long, hide = true, default_value_t = 0)]
     row_bytes: usize,
+}
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Against the comparator: what acceptance, a live event and a whole life cost
+    Costs,
+    /// How exactly a rate is kept, and how much of it is used
+    Pace,
+    /// What a million messages that wait cost
+    Backlog,
 }
 
 /// How long, and how often.
@@ -81,6 +100,11 @@ async fn main() -> anyhow::Result<()> {
         true => Plan { rounds: 3, round: Duration::from_millis(1_500), lives: 4_000 },
         false => Plan { rounds: 7, round: Duration::from_secs(4), lives: 20_000 },
     };
+    match args.part {
+        Part::Costs => {}
+        Part::Pace => return pace(args.only).await,
+        Part::Backlog => return backlog(&args, plan).await,
+    }
     let mut report = Report::new(plan);
     for kind in [Kind::Sqlite, Kind::Postgres] {
         if args.only.is_none_or(|only| only == kind) {
@@ -90,6 +114,32 @@ async fn main() -> anyhow::Result<()> {
     println!("\n{report}");
     if args.check && !report.passed() {
         std::process::exit(1);
+    }
+    Ok(())
+}
+
+async fn pace(only: Option<Kind>) -> anyhow::Result<()> {
+    println!(
+        "| database | limit | reached | of the limit | fullest second | twice |\n| --- | --- | --- | --- | --- | --- |"
+    );
+    for kind in [Kind::Sqlite, Kind::Postgres] {
+        for case in paced::CASES {
+            if only.is_none_or(|only| only == kind) {
+                println!("| {kind} {}", paced::measure(kind, case).await.with_context(|| format!("on {kind}"))?);
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn backlog(args: &Args, plan: Plan) -> anyhow::Result<()> {
+    let size = backlog::Size { senders: (args.waiting / 100).max(1), messages: args.waiting };
+    for kind in [Kind::Sqlite, Kind::Postgres] {
+        if args.only.is_none_or(|only| only == kind) {
+            let watch = if args.quick { Duration::from_secs(20) } else { Duration::from_secs(60) };
+            let found = backlog::measure(kind, size, plan.lives, watch).await.with_context(|| format!("on {kind}"))?;
+            println!("{kind}: {found}");
+        }
     }
     Ok(())
 }

@@ -16,6 +16,8 @@ use super::database::ScratchDatabase;
 
 /// The gateway's key in this run.
 const KEY: &str = "bench-0123456789abcdef0123456789abcdef";
+/// Half a byte of the key that seals credentials, in hex.
+pub const MASTER_KEY: &str = "7f";
 /// Clock ticks a second in `/proc`: 100 on every Linux.
 const TICKS: f64 = 100.0;
 
@@ -50,7 +52,7 @@ impl Server {
             .args(["serve", "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0"])
             .args(["--database-url", &database.url])
             .env_clear()
-            .env("RECADO_MASTER_KEY", "7f".repeat(32))
+            .env("RECADO_MASTER_KEY", MASTER_KEY.repeat(32))
             .env("RECADO_ADMIN_KEY", KEY)
             .current_dir(database.folder.path())
             .stderr(log);
@@ -69,10 +71,21 @@ impl Server {
         let mut command = Command::new(env!("CARGO_BIN_EXE_recado"));
         command.arg("fake-provider");
         let fake = Self::start(command).await?;
-        let script = serde_json::json!({ "statuses": [{ "status": "DELIVERED" }, { "status": "READ" }] });
-        let url = format!("http://{}/_control/script", fake.said("addr")?);
-        reqwest::Client::new().put(url).json(&script).send().await?.error_for_status()?;
+        fake.play(&serde_json::json!({ "statuses": [{ "status": "DELIVERED" }, { "status": "READ" }] })).await?;
         Ok(fake)
+    }
+
+    /// Has a fake play another script.
+    pub async fn play(&self, script: &Value) -> anyhow::Result<()> {
+        let url = format!("http://{}/_control/script", self.said("addr")?);
+        reqwest::Client::new().put(url).json(script).send().await?.error_for_status()?;
+        Ok(())
+    }
+
+    /// What a fake was handed; with `full`, message by message.
+    pub async fn ledger(&self, full: bool) -> anyhow::Result<Value> {
+        let url = format!("http://{}/_control/ledger?full={full}", self.said("addr")?);
+        Ok(reqwest::Client::new().get(url).send().await?.error_for_status()?.json().await?)
     }
 
     async fn start(mut command: Command) -> anyhow::Result<Self> {
@@ -114,20 +127,44 @@ impl Server {
     /// A sender to whose people nothing is handed over.
     pub async fn make_paused_sender(&self, id: &str) -> anyhow::Result<()> {
         let config = proto::sender::Config::Sandbox(proto::SandboxConfig {});
-        self.make_sender(id, proto::SenderState::Paused, config).await
+        self.make_sender(id, proto::SenderState::Paused, config, Default::default()).await
+    }
+
+    /// A sender at the fake as Meta, paused, with limits of its own.
+    pub async fn make_meta_sender(&self, id: &str, fake: &Server, limits: proto::SenderLimits) -> anyhow::Result<()> {
+        let config = proto::sender::Config::Meta(proto::MetaConfig {
+            base_url: format!("http://{}/meta", fake.said("addr")?),
+            access_token: "bench-token-0123456789".into(),
+            phone_number_id: "106540352242922".into(),
+            app_secret: "bench-secret-0123456789".into(),
+            verify_token: "bench-verify-0123456789".into(),
+            ..Default::default()
+        });
+        self.make_sender(id, proto::SenderState::Paused, config, limits).await
+    }
+
+    /// Lets a paused sender go on.
+    pub async fn resume(&self, id: &str) -> anyhow::Result<()> {
+        let sender =
+            proto::Sender { sender: id.into(), state: proto::SenderState::Active as i32, ..Default::default() };
+        let update_mask = Some(prost_types::FieldMask { paths: vec!["state".into()] });
+        let mut admin = AdminServiceClient::new(self.connect().await?);
+        admin.update_sender(proto::UpdateSenderRequest { sender: Some(sender), update_mask }).await?;
+        Ok(())
+    }
+
+    /// Memory that it has resident, in MB.
+    pub fn resident_mb(&self) -> anyhow::Result<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no resident memory")?;
+        let kilobytes: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
+        Ok(kilobytes / 1e3)
     }
 
     /// A sender at the fake.
     pub async fn make_devino_sender(&self, id: &str, fake: &Server) -> anyhow::Result<()> {
-        let config = proto::sender::Config::Devino(proto::DevinoConfig {
-            base_url: fake.said("devino_base_url")?.into(),
-            api_key: "bench-key-0123456789".into(),
-            from: "AcmeCare".into(),
-            api: proto::DevinoApi::Classic as i32,
-            webhook_token: "bench-token-0123456789".into(),
-            ..Default::default()
-        });
-        self.make_sender(id, proto::SenderState::Active, config).await
+        let config = proto::sender::Config::Devino(devino_config(fake)?);
+        self.make_sender(id, proto::SenderState::Active, config, Default::default()).await
     }
 
     async fn make_sender(
@@ -135,13 +172,31 @@ impl Server {
         id: &str,
         state: proto::SenderState,
         config: proto::sender::Config,
+        limits: proto::SenderLimits,
     ) -> anyhow::Result<()> {
-        let sender =
-            proto::Sender { sender: id.into(), state: state as i32, config: Some(config), ..Default::default() };
+        let sender = proto::Sender {
+            sender: id.into(),
+            state: state as i32,
+            config: Some(config),
+            limits: Some(limits),
+            ..Default::default()
+        };
         let mut admin = AdminServiceClient::new(self.connect().await?);
         admin.create_sender(proto::CreateSenderRequest { sender: Some(sender) }).await?;
         Ok(())
     }
+}
+
+/// The settings of a sender at the fake as Devino.
+pub fn devino_config(fake: &Server) -> anyhow::Result<proto::DevinoConfig> {
+    Ok(proto::DevinoConfig {
+        base_url: fake.said("devino_base_url")?.into(),
+        api_key: "bench-key-0123456789".into(),
+        from: "AcmeCare".into(),
+        api: proto::DevinoApi::Classic as i32,
+        webhook_token: "bench-token-0123456789".into(),
+        ..Default::default()
+    })
 }
 
 /// Whatever happens, it ends with its owner. Its database is thrown away, so there is nothing to say goodbye to.

@@ -16,6 +16,7 @@ mod m20261122_000007_sender_health;
 mod m20261122_000008_windows;
 mod m20261122_000009_fallbacks;
 mod m20261122_000010_opt_outs;
+mod m20261122_000011_heads;
 mod m20261122_000012_callbacks;
 mod m20261122_000014_journal;
 
@@ -36,6 +37,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000008_windows::Migration),
             Box::new(m20261122_000009_fallbacks::Migration),
             Box::new(m20261122_000010_opt_outs::Migration),
+            Box::new(m20261122_000011_heads::Migration),
             Box::new(m20261122_000012_callbacks::Migration),
             Box::new(m20261122_000014_journal::Migration),
         ]

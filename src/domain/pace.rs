@@ -12,12 +12,19 @@ pub const HORIZON_US: i64 = 200_000;
 /// Of the rate that was set, so much is used: calls take their time, so slots that are evenly spread here arrive a little
 /// less so, and no second may see more than the rate.
 const USED: f64 = 0.97;
+/// What is late goes a little closer together than its slots, or it would stay late for ever; but not so close that calls
+/// which arrive unevenly would pass the rate.
+pub const CATCH_UP: f64 = (1.0 + USED) / 2.0;
 /// A throttling halves the rate, down to this part of it.
 const FACTOR_MIN: f64 = 1.0 / 64.0;
 /// From the lowest part back to the whole rate.
 const RECOVERY_MS: f64 = 120_000.0;
 /// What is throttled within so short a time was under way together, and is one throttling.
 const ONE_THROTTLING_MS: Millis = 1_000;
+
+/// A provider that says how much of its limit is used is not waited for to throttle: from this part on the sender goes slower,
+/// down to the lowest part of its rate where all is used.
+pub const STRAINED: f64 = 0.8;
 
 /// What a sender may do, as it is set or as its provider allows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -141,6 +148,15 @@ impl Pace {
         self.first_slot_us(now_us).saturating_add(ahead)
     }
 
+    /// The provider says that so much of its limit is used; 1 is all.
+    pub fn strained(&mut self, used: f64, now_ms: Millis) {
+        let factor = ((1.0 - used) / (1.0 - STRAINED)).clamp(FACTOR_MIN, 1.0);
+        if factor < self.factor_at(now_ms) {
+            self.factor = factor;
+            self.factor_at_ms = now_ms;
+        }
+    }
+
     /// The provider throttled the sender.
     pub fn throttled(&mut self, retry_after_ms: Option<Millis>, now_ms: Millis) {
         if let Some(wait) = retry_after_ms {
@@ -208,6 +224,22 @@ mod tests {
             pace.throttled(None, now_ms + n * 1_000);
         }
         assert!(pace.factor_at(now_ms + 99_000) >= FACTOR_MIN);
+    }
+
+    #[test]
+    fn o3_a_limit_that_is_nearly_used_up_slows_before_it_throttles() {
+        let now_ms = NOW / 1_000;
+        let factor = |used| {
+            let mut pace = Pace::default();
+            pace.strained(used, now_ms);
+            pace.factor_at(now_ms)
+        };
+        assert_eq!([factor(0.0), factor(0.8), factor(1.0), factor(7.0)], [1.0, 1.0, FACTOR_MIN, FACTOR_MIN]);
+        assert!((0.49..0.51).contains(&factor(0.9)));
+        let mut pace = Pace::default();
+        pace.throttled(None, now_ms);
+        pace.strained(0.85, now_ms);
+        assert_eq!(pace.factor_at(now_ms), 0.5, "what throttling took is not given back");
     }
 
     #[test]

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::breaker::Heard;
 use super::{News, Parts, Said};
 use crate::domain::message::{DeliveryError, ErrorReason};
 use crate::domain::progress::Next;
 use crate::domain::sender::SenderHealth;
-use crate::domain::{Content, MessageId, Millis, SenderId, now_ms};
+use crate::domain::{Content, MessageId, Millis, SenderId, now_ms, pace};
 use crate::provider::{Answer, Outgoing, Receipt, SendError};
 use crate::senders::Account;
 use crate::store::{Claim, EndedCall, OfWindow, StoreError};
@@ -22,8 +23,9 @@ const LIMITS: u32 = 10;
 /// A sender that was throttled is tried again after this long at the latest, however long the message itself must wait.
 const HOLD_CAP: Duration = Duration::from_secs(60);
 
-/// Hands over one request's worth of messages and writes down what came of each.
-pub(super) async fn hand_over(parts: Arc<Parts>, account: Arc<Account>, claims: Vec<Claim>) {
+/// Hands over one request's worth of messages, as soon as their time and a permit for the call have come, and writes down what
+/// came of each.
+pub(super) async fn hand_over(parts: Arc<Parts>, account: Arc<Account>, claims: Vec<Claim>, permits: Arc<Semaphore>) {
     let sender = account.sender.id.clone();
     let count = claims.len();
     let mut ready = Vec::with_capacity(count);
@@ -36,14 +38,20 @@ pub(super) async fn hand_over(parts: Arc<Parts>, account: Arc<Account>, claims: 
     }
     let mut said = Said::default();
     if !ready.is_empty() {
-        wait_for_slots(&parts, &account, &ready).await;
+        let permit = wait_for_slots(&parts, &account, &ready, &permits).await;
         let messages: Vec<Outgoing> = ready.iter().map(|(_, message)| message.clone()).collect();
         let (started, start_at_ms) = (Instant::now(), now_ms());
         let answers = send(&parts, &account, &messages).await;
+        drop(permit);
+        said.used = strain(&account, &answers);
         said.heard = Some(heard(&answers));
         if let Some(retry_after) = throttled(&answers) {
-            said.hold = retry_after.map(|wait| wait.min(HOLD_CAP));
-            note_throttled(&parts, &account, said.hold).await;
+            let wait = retry_after.map(|wait| wait.min(HOLD_CAP));
+            if let Some(wait) = wait {
+                // At once, before anything is written: until then more would be claimed.
+                let _ = parts.wake.0.send(News::Held { sender: sender.clone(), wait });
+            }
+            note_throttled(&parts, &account, wait).await;
         }
         for ((claim, _), answer) in ready.into_iter().zip(answers) {
             log_attempt(&sender, &claim, &answer, started.elapsed());
@@ -76,7 +84,8 @@ pub(super) async fn sender_is_gone(parts: Arc<Parts>, sender: SenderId, claims: 
 
 async fn send(parts: &Parts, account: &Account, messages: &[Outgoing]) -> Vec<Answer> {
     let in_doubt = |detail: &str| {
-        let answer = || Answer { outcome: Err(SendError::InDoubt { detail: detail.to_owned() }), exchange: None };
+        let answer =
+            || Answer { outcome: Err(SendError::InDoubt { detail: detail.to_owned() }), exchange: None, usage: None };
         messages.iter().map(|_| answer()).collect::<Vec<_>>()
     };
     let limit = parts.config.call_limit * LIMITS;
@@ -140,12 +149,29 @@ async fn provider_id(
 }
 
 /// Until the time of the last: together they go no sooner than any of them may.
-async fn wait_for_slots(parts: &Parts, account: &Account, ready: &[(Claim, Outgoing)]) {
-    let Some(per_second) = account.rate().per_second else { return };
-    if let Some(wait) = ready.iter().map(|(claim, _)| claim.wait).max() {
+async fn wait_for_slots<'p>(
+    parts: &Parts,
+    account: &Account,
+    ready: &[(Claim, Outgoing)],
+    permits: &'p Semaphore,
+) -> Option<SemaphorePermit<'p>> {
+    let rate = account.rate();
+    if let (Some(_), Some(wait)) = (rate.per_second, ready.iter().map(|(claim, _)| claim.wait).max()) {
         tokio::time::sleep(wait).await;
     }
-    parts.gate.pass(&account.sender.id, ready.len(), per_second).await;
+    // Nobody closes it.
+    let permit = permits.acquire().await.ok();
+    if let Some(per_second) = rate.per_second {
+        parts.gate.pass(&account.sender.id, ready.len(), per_second * pace::CATCH_UP).await;
+    }
+    permit
+}
+
+/// How much of its limit the provider says is used, where it is so much that the sender should go slower.
+fn strain(account: &Account, answers: &[Answer]) -> Option<f64> {
+    account.rate().per_second?;
+    let used = answers.iter().filter_map(|answer| answer.usage).map(|usage| usage.used);
+    used.filter(|used| *used > pace::STRAINED).max_by(f64::total_cmp)
 }
 
 /// Whether the provider throttled the sender as a whole, which it says to all messages of a request; and how long it wants

@@ -19,6 +19,11 @@ impl Gate {
         tokio::time::sleep_until(self.place(sender, messages, per_second, Instant::now())).await;
     }
 
+    /// Keeps nothing of a sender that is gone.
+    pub fn forget(&self, sender: &SenderId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(sender);
+    }
+
     fn place(&self, sender: &SenderId, messages: usize, per_second: f64, now: Instant) -> Instant {
         let mut next = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let at = next.get(sender).map_or(now, |next| now.max(*next));

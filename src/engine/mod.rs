@@ -27,6 +27,7 @@ mod judge;
 mod leases;
 pub mod look_up;
 pub mod next;
+mod room;
 
 pub use next::Backoff;
 
@@ -34,6 +35,7 @@ use breaker::{Breaker, Heard};
 use gate::Gate;
 use judge::Judged;
 use leases::Leases;
+use room::{Hand, Permits};
 
 /// Timers that are looked at in one transaction.
 const TIMERS: u64 = 256;
@@ -42,14 +44,15 @@ const TICK: Duration = Duration::from_millis(200);
 /// How often senders with waiting messages are looked for, beside the wake-ups: another replica may have accepted them.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Messages of one sender in hand at the same time, at most, unless its limit of calls is higher: a slow provider that
-/// takes many messages in a call must not fill the process.
-const IN_HAND: usize = 256;
-
 /// Messages whose slots lie so close may go in one request.
 const TOGETHER: Duration = Duration::from_millis(20);
-/// How often people are forgotten whose allowance is whole again, or of whom nothing more is known.
+/// How often people are forgotten whose allowance is whole again, or of whom nothing more is known, and counts that nobody
+/// asks for any more.
 const FORGET: Duration = Duration::from_secs(60);
+/// How long counts by the minute are kept: longer than they can be asked for.
+const COUNTS_KEPT_MS: i64 = 31 * 86_400_000;
+/// How often a provider's word about how much of its limit is used is taken down, for each sender.
+const STRAIN: Duration = Duration::from_secs(1);
 
 /// What the engine is set to.
 #[derive(Debug, Clone, Copy)]
@@ -90,6 +93,8 @@ enum News {
     Claimed { sender: SenderId, asked: usize, claimed: Result<(Judged, Option<Duration>), StoreError> },
     /// Some of what waited for a sender that cannot send has gone to its fallbacks; there may be `more`.
     PassedBy { sender: SenderId, more: bool },
+    /// The provider throttled a sender, and wants it to wait so long.
+    Held { sender: SenderId, wait: Duration },
     /// Calls ended and are written down.
     Ended { sender: SenderId, count: usize, said: Said },
 }
@@ -99,8 +104,8 @@ enum News {
 struct Said {
     /// How the provider took it; nothing when it was not asked.
     heard: Option<Heard>,
-    /// It throttled the sender, and wants it to wait so long.
-    hold: Option<Duration>,
+    /// How much of its limit is used, as it says; 1 is all.
+    used: Option<f64>,
 }
 
 /// The engine, not yet running.
@@ -142,8 +147,7 @@ impl Engine {
         let mut helpers = JoinSet::new();
         helpers.spawn(run_timers(store.clone(), writer.clone(), config.in_doubt_wait));
         helpers.spawn(look_for_senders(store.clone(), wake.clone()));
-        helpers.spawn(forget_contact_paces(store.clone()));
-        helpers.spawn(forget_known_failures(store.clone()));
+        helpers.spawn(forget(store.clone()));
         helpers.spawn(leases.clone().renew(writer.clone(), config.lease));
         let mut dispatcher = Dispatcher {
             parts: Arc::new(Parts { store, writer, senders, catalogues, config, wake, leases, gate: Gate::default() }),
@@ -207,6 +211,12 @@ struct Line {
     held_until: Option<Instant>,
     /// Somebody wakes it then.
     wake_at: Option<Instant>,
+    /// It waits for room in the process.
+    queued: bool,
+    /// When the provider last said that its limit is nearly used up.
+    strained_at: Option<Instant>,
+    /// Permits for the calls that it may have open.
+    permits: Permits,
 }
 
 impl Line {
@@ -245,27 +255,28 @@ impl Dispatcher {
                     self.claim(sender);
                 }
             }
+            News::Held { sender, wait } => self.lines.entry(sender).or_default().hold(wait),
             News::Ended { sender, count, said } => {
                 self.under_way -= count;
                 let line = self.lines.entry(sender.clone()).or_default();
                 line.under_way -= count;
                 line.calls -= 1;
-                if let Some(hold) = said.hold {
-                    line.hold(hold);
+                let now = Instant::now();
+                if let Some(used) = said.used.filter(|_| line.strained_at.is_none_or(|at| at + STRAIN <= now)) {
+                    line.strained_at = Some(now);
+                    tokio::spawn(note_strain(self.parts.clone(), sender.clone(), used));
                 }
                 let version = self.parts.senders.get(&sender).map(|account| account.sender.update_at_ms);
                 match (said.heard, version) {
                     (Some(heard), Some(version)) => {
-                        if let Some(health) = line.breaker.heard(heard, version, Instant::now()) {
+                        if let Some(health) = line.breaker.heard(heard, version, now) {
                             tokio::spawn(note_health(self.parts.clone(), sender.clone(), health));
                         }
                     }
                     _ => line.breaker.nothing_to_probe(),
                 }
                 self.claim(sender);
-                if let Some(next) = self.waiting.pop_front() {
-                    self.claim(next);
-                }
+                self.claim_next();
             }
         }
         metrics::gauge!("recado_in_flight").set(self.under_way as f64);
@@ -277,6 +288,11 @@ impl Dispatcher {
             return;
         }
         let Some(account) = self.parts.senders.get(&sender) else {
+            // Nothing is kept of a sender that is gone.
+            if self.lines.get(&sender).is_some_and(|line| line.under_way == 0 && !line.claiming) {
+                self.lines.remove(&sender);
+                self.parts.gate.forget(&sender);
+            }
             tokio::spawn(give_up(self.parts.clone(), sender));
             return;
         };
@@ -294,13 +310,20 @@ impl Dispatcher {
             return;
         }
         let capabilities = account.provider.capabilities();
-        let calls = account.sender.limits.in_flight.unwrap_or(capabilities.in_flight) as usize;
-        let in_calls = calls.saturating_sub(line.calls) * capabilities.batch.max(1);
-        let in_hand = calls.max(IN_HAND).saturating_sub(line.under_way);
-        let room = in_calls.min(in_hand).min(self.parts.config.in_flight.saturating_sub(self.under_way));
+        let rate = account.rate();
+        let room = Hand {
+            calls_max: account.calls_max(),
+            batch: capabilities.batch,
+            per_second: rate.per_second,
+            calls: line.calls,
+            messages: line.under_way,
+            left: self.parts.config.in_flight.saturating_sub(self.under_way),
+        };
+        let room = room.room();
         if room == 0 {
             // A call that ends asks again; it may be another sender's.
-            if line.under_way == 0 && !self.waiting.contains(&sender) {
+            if line.under_way == 0 && !line.queued {
+                line.queued = true;
                 self.waiting.push_back(sender);
             }
             return;
@@ -325,7 +348,6 @@ impl Dispatcher {
         self.under_way += room;
         let parts = self.parts.clone();
         let look_up = parts.config.look_up_first.filter(|_| capabilities.look_up);
-        let rate = account.rate();
         tokio::spawn(async move {
             let token = rand::random();
             let lease = parts.config.lease;
@@ -374,9 +396,16 @@ impl Dispatcher {
         if again {
             self.claim(sender);
         }
-        if let Some(next) = self.waiting.pop_front() {
-            self.claim(next);
+        self.claim_next();
+    }
+
+    /// Gives a sender that waits for room in the process its turn.
+    fn claim_next(&mut self) {
+        let Some(next) = self.waiting.pop_front() else { return };
+        if let Some(line) = self.lines.get_mut(&next) {
+            line.queued = false;
         }
+        self.claim(next);
     }
 
     fn hand_over(&mut self, account: &Arc<Account>, mut claims: Vec<Claim>) {
@@ -388,8 +417,10 @@ impl Dispatcher {
             let rest = claims.split_off(close.clamp(1, batch));
             let batch = std::mem::replace(&mut claims, rest);
             self.parts.leases.add(&batch);
-            self.lines.entry(account.sender.id.clone()).or_default().calls += 1;
-            tokio::spawn(call::hand_over(self.parts.clone(), account.clone(), batch));
+            let line = self.lines.entry(account.sender.id.clone()).or_default();
+            line.calls += 1;
+            let permits = line.permits.of(account.calls_max());
+            tokio::spawn(call::hand_over(self.parts.clone(), account.clone(), batch, permits));
         }
     }
 
@@ -458,6 +489,13 @@ async fn note_health(parts: Arc<Parts>, sender: SenderId, health: SenderHealth) 
     }
 }
 
+/// A provider says that its limit is nearly used up.
+async fn note_strain(parts: Arc<Parts>, sender: SenderId, used: f64) {
+    if let Err(error) = parts.writer.strained(sender.clone(), used).await {
+        tracing::warn!(%sender, %error, "how much of a limit is used could not be noted");
+    }
+}
+
 /// Does what timers ask for, as they run out. What becomes ready wakes the engine through the writer's listener.
 async fn run_timers(store: Store, writer: Writer, in_doubt_wait: Duration) {
     loop {
@@ -474,19 +512,17 @@ async fn run_timers(store: Store, writer: Writer, in_doubt_wait: Duration) {
     }
 }
 
-async fn forget_contact_paces(store: Store) {
+async fn forget(store: Store) {
     loop {
         tokio::time::sleep(FORGET).await;
-        if let Err(error) = store.forget_contact_paces(now_ms()).await {
+        let now = now_ms();
+        if let Err(error) = store.forget_contact_paces(now).await {
             tracing::warn!(%error, "the allowances of people could not be forgotten");
         }
-    }
-}
-
-async fn forget_known_failures(store: Store) {
-    loop {
-        tokio::time::sleep(FORGET).await;
-        if let Err(error) = store.forget_known_failures(now_ms()).await {
+        if let Err(error) = store.forget_tallies(now - COUNTS_KEPT_MS).await {
+            tracing::warn!(%error, "old counts could not be forgotten");
+        }
+        if let Err(error) = store.forget_known_failures(now).await {
             tracing::warn!(%error, "what was known of people and has expired could not be forgotten");
         }
     }

@@ -1,4 +1,4 @@
-//! AdminService: senders and keys.
+//! AdminService: senders, keys and numbers.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -6,7 +6,7 @@ use tonic::{Request, Response, Status};
 
 use super::messaging::page_size;
 use super::sender::{answer_sender, new_sender, updated};
-use super::{Services, answer, auth, callbacks, convert, journal};
+use super::{Services, answer, auth, callbacks, convert, journal, stats};
 use crate::access::{self, Caller, Scope};
 use crate::callback::CallbackSecrets;
 use crate::domain::event::SenderChange;
@@ -78,6 +78,7 @@ impl Admin {
             _ => (SenderChange::Updated, ""),
         };
         let id = sender.id.clone();
+        let other_limit = account.sender.limits.rate.contact() != sender.limits.rate.contact();
         let stored = self.0.senders.seal(sender, &settings, &secrets)?;
         let expected = account.sender.update_at_ms;
         let appended = self.0.store.update_sender(&stored, expected, change, detail).await?;
@@ -93,6 +94,9 @@ impl Admin {
         if about_callbacks {
             // Whoever sets its address or its secret has mended it.
             self.0.appended(&self.0.store.enable_endpoints(&id, now_ms()).await?);
+        }
+        if other_limit {
+            self.0.store.forget_contact_limits(&id).await?;
         }
         let answer = self.answer(&id).await?;
         self.0.catalogues.sender_changed();
@@ -403,7 +407,7 @@ impl AdminService for Admin {
         &self,
         request: Request<proto::GetStatsRequest>,
     ) -> Result<Response<proto::GetStatsResponse>, Status> {
-        auth::caller(&request, Scope::Admin)?;
-        Err(Error::NotImplemented("GetStats").into())
+        let caller = auth::caller(&request, Scope::Admin)?;
+        Ok(Response::new(stats::stats(&self.0, &caller, request.into_inner()).await?))
     }
 }

@@ -156,7 +156,8 @@ impl Events {
         found.ok_or_else(|| Error::NotFound { resource: "subscription", name: name.to_owned() })
     }
 
-    async fn answer_subscription(&self, found: StoredSubscription) -> Result<proto::Subscription, Error> {
+    /// A subscription as it is answered, with its lag.
+    pub(super) async fn answer_subscription(&self, found: StoredSubscription) -> Result<proto::Subscription, Error> {
         let store = &self.0.store;
         let lag_events = (store.log_head().await? - found.position).max(0);
         let lag = match store.record_time(found.position + 1).await? {

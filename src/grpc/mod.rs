@@ -30,6 +30,7 @@ mod plan;
 mod seen;
 mod sender;
 pub mod server;
+mod stats;
 pub mod status;
 pub mod templates;
 pub mod upload;

@@ -31,15 +31,11 @@ const CONTACT_INTERVAL_MAX_S: i64 = 86_400;
 /// A sender for an answer: without secrets.
 pub(super) fn answer_sender(account: &Account, health: Option<SenderHealth>) -> proto::Sender {
     let sender = &account.sender;
-    let state = match sender.state {
-        SenderState::Active => proto::SenderState::Active,
-        SenderState::Paused => proto::SenderState::Paused,
-    };
     proto::Sender {
         sender: sender.id.to_string(),
         display_name: sender.display_name.clone(),
         phone_number: sender.phone_number.clone(),
-        state: state as i32,
+        state: state_of(account) as i32,
         limits: Some(limits_in_force(account)),
         default_language_code: sender.default_language_code.clone(),
         incoming_callback_url: sender.incoming_callback_url.clone(),
@@ -59,6 +55,14 @@ pub(super) fn answer_sender(account: &Account, health: Option<SenderHealth>) -> 
 fn stored_secrets(account: &Account) -> Vec<String> {
     let callbacks = (!account.callback_secrets.is_empty()).then(|| "callback_secret".to_owned());
     callbacks.into_iter().chain(account.settings.stored_secrets()).collect()
+}
+
+/// Whether it sends, in the contract's word.
+pub(super) fn state_of(account: &Account) -> proto::SenderState {
+    match account.sender.state {
+        SenderState::Active => proto::SenderState::Active,
+        SenderState::Paused => proto::SenderState::Paused,
+    }
 }
 
 /// What was set, and the provider's defaults where nothing was.

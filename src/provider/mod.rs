@@ -37,7 +37,7 @@ pub mod whatsapp;
 
 pub use capabilities::Capabilities;
 pub use http::HttpClient;
-pub use outcome::{Answer, Receipt, SendError};
+pub use outcome::{Answer, Receipt, SendError, Usage};
 pub use report::{IncomingReport, Product, Report, SenderReport, StatusReport, TemplateReport, Unreadable};
 pub use secret::{Secret, Secrets};
 pub use upload::{FileBytes, Upload, UploadInfo, Uploaded};

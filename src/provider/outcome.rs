@@ -16,6 +16,17 @@ pub struct Answer {
     pub outcome: Result<Receipt, SendError>,
     /// What was said, redacted; shared by the messages of one request.
     pub exchange: Option<Arc<Exchange>>,
+    /// How much of its limits the provider says is used; nothing where it does not say.
+    pub usage: Option<Usage>,
+}
+
+/// How much of a provider's limits is used, as its headers say before it throttles.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Usage {
+    /// Of the limit that is nearest: 1 is all of it, and it may be more.
+    pub used: f64,
+    /// How long it stays closed, when it is.
+    pub regain: Option<Duration>,
 }
 
 /// The provider took it.

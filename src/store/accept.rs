@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use sea_orm::{ActiveValue::NotSet, ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter};
 
 use super::entity::messages;
+use super::heads::Conversation;
 use super::log::NewEvent;
+use super::tallies::Tallies;
 use super::{StoreError, rows};
 use crate::domain::callback::CallbackTo;
 use crate::domain::event::StatusChanged;
@@ -107,8 +109,20 @@ impl Accept {
         self.progress.ready
     }
 
-    /// The ACCEPTED event and, once its place is known, the row and the answer.
-    pub(super) fn into_row(self, position: i64) -> (NewEvent, messages::ActiveModel, Accepted) {
+    /// The conversation whose line it joins at once.
+    pub(super) fn line(&self) -> Option<Conversation> {
+        let request = &self.terms.request;
+        self.progress.holds_conversation().then(|| (request.sender.to_string(), request.to.peer()))
+    }
+
+    /// Counts it.
+    pub(super) fn tally(&self, tallies: &mut Tallies) {
+        tallies.add(self.terms.request.sender.as_str(), self.terms.accept_at_ms, self.progress.status as i16, 1);
+    }
+
+    /// The ACCEPTED event and, once its place is known, the row and the answer. `first`: whether nobody stands before it in
+    /// its line.
+    pub(super) fn into_row(self, position: i64, first: bool) -> (NewEvent, messages::ActiveModel, Accepted) {
         let accepted = Accepted {
             message_id: self.id,
             status: self.progress.status,
@@ -119,6 +133,7 @@ impl Accept {
         let request = self.terms.request;
         let progress = self.progress;
         let holds = progress.holds_conversation().then(|| request.to.peer());
+        let lane = progress.ready.then_some(request.priority as i16);
         let row = messages::ActiveModel {
             seq: Set(position),
             id: Set(self.id.0),
@@ -136,7 +151,7 @@ impl Accept {
             attempt: Set(0),
             attempt_start_at_ms: Set(None),
             claim: Set(None),
-            lane: Set(progress.ready.then_some(request.priority as i16)),
+            lane: Set(lane),
             due_at_ms: Set(progress.due_at_ms),
             holds: Set(holds),
             retries: Set(0),
@@ -146,6 +161,8 @@ impl Accept {
             asked_sender: NotSet,
             next_sender: NotSet,
             passed_attempt: NotSet,
+            head: Set(lane.filter(|_| first)),
+            tallied: Set(Some(progress.status as i16)),
         };
         let event = NewEvent {
             sender: request.sender,

@@ -18,14 +18,14 @@ use super::look_ups::{self, LookUp, LookedUp};
 use super::noted::{Note, Noted};
 use super::opt_outs::{self, Said};
 use super::windows::{self, Conversation, OfWindow, Windows};
-use super::{Store, StoreError, health, notices, pace, passing, rows};
+use super::{Store, StoreError, heads, health, notices, pace, passing, rows};
 use crate::domain::known_failure::Lifetimes;
 use crate::domain::message::{DeliveryError, HoldReason};
 use crate::domain::opt_out::{OptOut, Wish};
 use crate::domain::progress::{Next, Step};
 use crate::domain::sender::SenderHealth;
 use crate::domain::window::WindowState;
-use crate::domain::{Content, ErrorReason, MessageId, MessageStatus, Millis, SenderId};
+use crate::domain::{Content, ErrorReason, MessageId, MessageStatus, Millis, Payload, SenderId};
 use crate::provider::{Report, StatusReport};
 
 /// One piece of work for the writer.
@@ -51,6 +51,11 @@ pub(super) enum Op {
     Throttled {
         sender: SenderId,
         retry_after_ms: Option<Millis>,
+    },
+    /// The provider says that so much of its limit for a sender is used.
+    Strained {
+        sender: SenderId,
+        used: f64,
     },
     Timers {
         limit: u64,
@@ -149,14 +154,14 @@ pub(super) async fn write(
     batch.journal(ops).await?;
     batch.health(ops).await?;
     batch.accepts_and_events(ops, &mut done).await?;
-    let Batch { changes, mut effects, learnt, told, windows, refusals, .. } = batch;
-    changes.write(transaction).await?;
+    let Batch { mut effects, learnt, told, windows, refusals, .. } = batch;
     told.write(transaction).await?;
     windows.write(transaction).await?;
     windows::refused_later(transaction, refusals).await?;
     intake::learn_ids(transaction, learnt).await?;
-    for (op, done) in ops.iter().zip(&mut done) {
-        match op {
+    for i in in_one_order(ops) {
+        let done = &mut done[i];
+        match &ops[i] {
             Op::Claim(wanted) => *done = Some(Done::Claimed(claims::claim(transaction, wanted, now).await?)),
             Op::TakeLookUps { plan, limit } => {
                 *done = Some(Done::LookUps(look_ups::take(transaction, plan, *limit, now).await?));
@@ -164,6 +169,7 @@ pub(super) async fn write(
             Op::Throttled { sender, retry_after_ms } => {
                 pace::throttled(transaction, sender, *retry_after_ms, now).await?;
             }
+            Op::Strained { sender, used } => pace::strained(transaction, sender, *used, now).await?,
             Op::Renew { held, until_ms } => claims::renew(transaction, held, *until_ms).await?,
             Op::Journal(_) => effects.journalled = true,
             _ => {}
@@ -177,6 +183,16 @@ pub(super) async fn write(
 pub(super) struct Memory<'m> {
     pub noted: &'m Noted,
     pub lifetimes: Lifetimes,
+}
+
+/// The order in which work is done that locks rows of senders: by sender, so that no two replicas wait for each other.
+fn in_one_order(ops: &[Op]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..ops.len()).collect();
+    order.sort_by_key(|i| match &ops[*i] {
+        Op::Claim(Wanted { sender, .. }) | Op::Throttled { sender, .. } | Op::Strained { sender, .. } => Some(sender),
+        _ => None,
+    });
+    order
 }
 
 struct Batch<'t> {
@@ -466,6 +482,11 @@ impl Batch<'_> {
         });
         let Self { told, windows, .. } = self;
         let incoming = intake::record_incoming(self.transaction, incoming.collect(), told, windows, self.now).await?;
+        for (event, _) in &incoming {
+            if let Payload::IncomingMessage(_) = event.payload {
+                self.changes.tallies.incoming(event.sender.as_str(), event.receive_at_ms);
+            }
+        }
         self.hear(incoming).await?;
         self.release_held().await?;
         self.events.extend(notices::record(self.transaction, &intakes, &mut self.told, self.now).await?);
@@ -604,15 +625,23 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Takes places for all events of the batch, and writes them with the messages that are accepted.
+    /// Writes what moved, takes places for all events of the batch, and writes them with the messages that are accepted.
     async fn accepts_and_events(&mut self, ops: &[Op], done: &mut [Option<Done>]) -> Result<(), StoreError> {
         let (new, repeats) = self.sort_accepts(ops, done).await?;
         let (new, repeats) = self.part_opted_out(new, repeats, done).await?;
         let events = std::mem::take(&mut self.events);
-        if new.is_empty() && events.is_empty() {
+        let mut changes = std::mem::take(&mut self.changes);
+        let touched = changes.touched();
+        new.iter().for_each(|(_, accept)| accept.tally(&mut changes.tallies));
+        changes.write(self.transaction).await?;
+        if new.is_empty() && events.is_empty() && touched.is_empty() {
             return Ok(());
         }
         let places = log::take_places(self.transaction, new.len() + events.len(), self.now).await?;
+        // Under the lock of the log, from here on.
+        let joining = new.iter().filter_map(|(_, accept)| accept.line());
+        let mut lines = heads::settle(self.transaction, touched, joining).await?;
+        self.effects.ready.extend(lines.ready.drain());
         self.effects.accepted = new.len() as u64;
         let mut messages = Vec::with_capacity(new.len());
         let mut next = Vec::new();
@@ -622,7 +651,8 @@ impl Batch<'_> {
                 self.effects.ready.insert(accept.terms.request.sender.clone());
             }
             next.extend(passing::next_of(&accept).map(|sender| (position, sender)));
-            let (event, row, accepted) = accept.into_row(position);
+            let first = accept.line().is_some_and(|line| lines.join(line));
+            let (event, row, accepted) = accept.into_row(position, first);
             messages.push(row);
             all.push(event);
             done[index] = Some(Done::Accepted(Ok(accepted)));

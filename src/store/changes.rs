@@ -11,8 +11,10 @@ use sea_orm::{
 use uuid::Uuid;
 
 use super::entity::{attempts, messages};
+use super::heads::{Conversation, Touched};
 use super::log::NewEvent;
 use super::passing::{self, Passed};
+use super::tallies::Tallies;
 use super::{StoreError, rows};
 use crate::domain::callback::CallbackTo;
 use crate::domain::event::StatusChanged;
@@ -28,6 +30,7 @@ pub(super) struct Loaded {
     pub id: MessageId,
     pub terms: Terms,
     pub progress: Progress,
+    stood: Stood,
     changed: bool,
     /// Whose turn it was when it was loaded.
     loaded_turn: usize,
@@ -40,6 +43,55 @@ impl Loaded {
     }
 }
 
+/// Where a message stood when it was loaded.
+#[derive(Debug)]
+struct Stood {
+    line: Conversation,
+    holds: bool,
+    ready: bool,
+    head: Option<i16>,
+    tallied: Option<i16>,
+}
+
+impl Loaded {
+    fn line(&self) -> Conversation {
+        (self.sender().to_string(), self.terms.request.to.peer())
+    }
+
+    /// A head stays one as long as nothing about it moves; whether another message is one, or becomes one, is for
+    /// [`super::heads::settle`] to say.
+    fn head(&self) -> Option<i16> {
+        self.stood.head.filter(|_| self.progress.ready && self.stood.ready && self.line() == self.stood.line)
+    }
+
+    /// Notes where something moved: this message may be claimed, or could be, or it holds its conversation back no longer.
+    fn touch(&self, touched: &mut Touched) {
+        let (stood, holds, line) = (&self.stood, self.progress.holds_conversation(), self.line());
+        let elsewhere = line != stood.line;
+        if self.progress.ready && (stood.ready || !stood.holds || elsewhere) {
+            touched.joined(line);
+        } else if self.progress.ready || stood.ready || stood.holds && !holds {
+            touched.moved(line);
+        }
+        if elsewhere {
+            touched.moved(stood.line.clone());
+        }
+    }
+
+    /// Counts it where it stands now. The claim of an attempt is not counted: it would take a statement of its own.
+    fn tally(&self, tallies: &mut Tallies) {
+        let (stood, status) = (&self.stood, self.progress.status as i16);
+        let sender = self.sender().as_str();
+        if stood.tallied == Some(status) && stood.line.0 == sender {
+            return;
+        }
+        if let Some(before) = stood.tallied {
+            tallies.add(&stood.line.0, self.terms.accept_at_ms, before, -1);
+        }
+        tallies.add(sender, self.terms.accept_at_ms, status, 1);
+    }
+}
+
 /// The messages of a batch, and what becomes of them.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
@@ -47,6 +99,8 @@ pub(super) struct Changes {
     seq_of: HashMap<Uuid, i64>,
     attempts: Vec<attempts::ActiveModel>,
     passed: Vec<Passed>,
+    /// What is counted beside the messages that move: those that are accepted, or come in.
+    pub tallies: Tallies,
 }
 
 impl Changes {
@@ -98,10 +152,13 @@ impl Changes {
     /// Loads and locks the messages of a claim.
     pub async fn load_claim(&mut self, transaction: &DatabaseTransaction, token: i64) -> Result<Vec<i64>, StoreError> {
         // Every message in hand has a lease, so the index of due times leads to it.
-        let query = messages::Entity::find()
+        let mut query = messages::Entity::find()
             .filter(messages::Column::DueAtMs.is_not_null())
             .filter(messages::Column::Claim.eq(token))
             .order_by_asc(messages::Column::Seq);
+        if transaction.get_database_backend() == DbBackend::Postgres {
+            query = query.lock(LockType::Update);
+        }
         self.keep(query.all(transaction).await?)
     }
 
@@ -189,15 +246,24 @@ impl Changes {
         step.note.map(|note| event_of(loaded, before.status, note, now))
     }
 
+    /// The conversations in which something moved.
+    pub fn touched(&self) -> Touched {
+        let mut touched = Touched::default();
+        self.by_seq.values().for_each(|loaded| loaded.touch(&mut touched));
+        touched
+    }
+
     /// Writes back what changed.
-    pub async fn write(self, transaction: &DatabaseTransaction) -> Result<(), StoreError> {
+    pub async fn write(mut self, transaction: &DatabaseTransaction) -> Result<(), StoreError> {
         let changed: Vec<Loaded> = self.by_seq.into_values().filter(|loaded| loaded.changed).collect();
+        changed.iter().for_each(|loaded| loaded.tally(&mut self.tallies));
         let moved = changed.iter().filter(|loaded| loaded.progress.turn != loaded.loaded_turn);
         let moved = moved.map(passing::values).collect();
         let rows: Vec<Vec<Value>> = changed.into_iter().map(values).collect::<Result<_, _>>()?;
         rows::update(transaction, "messages", ("seq", "bigint"), COLUMNS, rows).await?;
         rows::insert(transaction, self.attempts).await?;
-        passing::write(transaction, moved, self.passed).await
+        passing::write(transaction, moved, self.passed).await?;
+        self.tallies.write(transaction).await
     }
 }
 
@@ -219,9 +285,12 @@ const COLUMNS: &[(&str, &str)] = &[
     ("provider_message_id", "text"),
     ("error", "text"),
     ("hold_reason", "smallint"),
+    ("head", "smallint"),
+    ("tallied", "smallint"),
 ];
 
 fn values(loaded: Loaded) -> Result<Vec<Value>, StoreError> {
+    let head = loaded.head();
     let Loaded { seq, progress, terms, .. } = loaded;
     let holds = progress.holds_conversation().then(|| terms.request.to.peer());
     let error = progress.error.as_ref().map(json).transpose()?;
@@ -240,6 +309,8 @@ fn values(loaded: Loaded) -> Result<Vec<Value>, StoreError> {
         progress.provider_message_id.into(),
         error.into(),
         progress.hold.map(|reason| reason as i16).into(),
+        head.into(),
+        (progress.status as i16).into(),
     ])
 }
 
@@ -254,6 +325,13 @@ fn loaded(row: messages::Model) -> Result<Loaded, StoreError> {
         row.error.as_deref().map(serde_json::from_str).transpose().map_err(unreadable)?;
     let status = MessageStatus::from_number(row.status)
         .ok_or_else(|| StoreError::Fault(format!("message {} has status {}", row.id, row.status)))?;
+    let stood = Stood {
+        line: (row.sender.clone(), row.peer),
+        holds: row.holds.is_some(),
+        ready: row.lane.is_some(),
+        head: row.head,
+        tallied: row.tallied,
+    };
     let turn = request
         .turn_of(&SenderId::trusted(row.sender))
         .ok_or_else(|| StoreError::Fault(format!("message {} is with a sender that it does not name", row.id)))?;
@@ -278,6 +356,7 @@ fn loaded(row: messages::Model) -> Result<Loaded, StoreError> {
             turn,
             passed_attempt: row.passed_attempt.unwrap_or_default(),
         },
+        stood,
         changed: false,
         loaded_turn: turn,
     })

@@ -120,8 +120,7 @@ fn micros(us: i64) -> Duration {
     Duration::from_micros(us.max(0) as u64)
 }
 
-/// Takes up to `limit` ready messages of a sender: urgent lanes first, then in the order of acceptance, and of each
-/// conversation only the first that is not done (O10).
+/// Takes up to `limit` heads of a sender: urgent lanes first, then in the order of acceptance (O10).
 async fn take(
     transaction: &DatabaseTransaction,
     wanted: &Wanted,
@@ -132,22 +131,20 @@ async fn take(
     // A person whose allowance is used up holds back nobody else (O18).
     let allowed = match contact {
         Some(_) => {
+            postpone(transaction, &wanted.sender, limit, now).await?;
             "AND NOT EXISTS (SELECT 1 FROM contact_paces p WHERE p.sender = m.sender AND p.peer = m.peer \
                AND p.hold_until_ms > $2)"
         }
         None => "",
     };
     let backend = transaction.get_database_backend();
-    let postgres = backend == DbBackend::Postgres;
-    let skip_locked = if postgres { "FOR UPDATE OF m SKIP LOCKED" } else { "" };
     let text = format!(
         "UPDATE messages SET status = $1, status_at_ms = $2, attempt = attempt + 1, attempt_start_at_ms = $2, \
-         claim = $3, lane = NULL, due_at_ms = $4 WHERE seq IN ( \
-           SELECT m.seq FROM messages m WHERE m.sender = $5 AND m.lane IS NOT NULL AND m.expire_at_ms > $2 \
-           AND NOT EXISTS (SELECT 1 FROM messages e WHERE e.sender = m.sender AND e.holds IS NOT NULL \
-             AND e.holds = m.peer AND e.seq < m.seq) {allowed} \
-           ORDER BY m.lane, m.seq LIMIT $6 {skip_locked}) \
-         RETURNING seq, id, attempt, retries, request, expire_at_ms, {NOTED} AS noted"
+         claim = $3, lane = NULL, head = NULL, due_at_ms = $4 WHERE seq IN ( \
+           SELECT m.seq FROM messages m WHERE m.sender = $5 AND m.head IS NOT NULL AND m.expire_at_ms > $2 {allowed} \
+           ORDER BY m.head, m.seq LIMIT $6 {}) \
+         RETURNING seq, id, attempt, retries, request, expire_at_ms, {NOTED} AS noted",
+        skip_locked(backend)
     );
     let values: [Value; 6] = [
         (MessageStatus::Sending as i16).into(),
@@ -190,6 +187,37 @@ async fn take(
     Ok(claims)
 }
 
+/// Puts off the first `limit` heads as far as they are to people who may get nothing now: until they may, a timer has them,
+/// and no claim walks past them again. A message that is to be sent again stays: were it put off, it would leave its line.
+async fn postpone(
+    transaction: &DatabaseTransaction,
+    sender: &SenderId,
+    limit: u64,
+    now: Millis,
+) -> Result<(), StoreError> {
+    let backend = transaction.get_database_backend();
+    let text = format!(
+        "UPDATE messages SET lane = NULL, head = NULL, \
+           due_at_ms = CASE WHEN h.hold_until_ms < expire_at_ms THEN h.hold_until_ms ELSE expire_at_ms END \
+         FROM (SELECT f.seq, p.hold_until_ms FROM ( \
+             SELECT m.seq, m.sender, m.peer FROM messages m \
+             WHERE m.sender = $1 AND m.head IS NOT NULL AND m.status IN ({}, {}) \
+             ORDER BY m.head, m.seq LIMIT $3 {}) f \
+           JOIN contact_paces p ON p.sender = f.sender AND p.peer = f.peer WHERE p.hold_until_ms > $2) h \
+         WHERE messages.seq = h.seq",
+        MessageStatus::Accepted as i16,
+        MessageStatus::Sending as i16,
+        skip_locked(backend)
+    );
+    let values: [Value; 3] = [sender.as_str().into(), now.into(), (limit as i64).into()];
+    transaction.execute_raw(rows::statement(backend, &text, values)).await?;
+    Ok(())
+}
+
+fn skip_locked(backend: DbBackend) -> &'static str {
+    if backend == DbBackend::Postgres { "FOR UPDATE OF m SKIP LOCKED" } else { "" }
+}
+
 /// Makes leases longer while calls go on: of messages by place and claim number, as far as they are still held.
 pub(super) async fn renew(
     transaction: &DatabaseTransaction,
@@ -215,9 +243,9 @@ impl Store {
     pub async fn ready_senders(&self) -> Result<Vec<SenderId>, StoreError> {
         let backend = self.read().get_database_backend();
         let text = "WITH RECURSIVE s(sender) AS ( \
-             SELECT (SELECT sender FROM messages WHERE lane IS NOT NULL ORDER BY sender LIMIT 1) \
+             SELECT (SELECT sender FROM messages WHERE head IS NOT NULL ORDER BY sender LIMIT 1) \
              UNION ALL \
-             SELECT (SELECT m.sender FROM messages m WHERE m.lane IS NOT NULL AND m.sender > s.sender \
+             SELECT (SELECT m.sender FROM messages m WHERE m.head IS NOT NULL AND m.sender > s.sender \
                ORDER BY m.sender LIMIT 1) FROM s WHERE s.sender IS NOT NULL) \
            SELECT sender FROM s WHERE sender IS NOT NULL";
         let rows = self.read().query_all_raw(Statement::from_string(backend, text)).await?;

@@ -1,11 +1,11 @@
 //! The paces of senders and contacts, as all replicas share them.
 
 use sea_orm::sea_query::Value;
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, Statement};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, QueryResult, Statement};
 
 use super::{Store, StoreError, rows};
 use crate::domain::pace::Pace;
-use crate::domain::{Millis, SenderId};
+use crate::domain::{MessageStatus, Millis, SenderId};
 
 /// A sender's pace, locked until the commit, and the clock that all replicas share: the database's, where it has one.
 pub(super) async fn load(
@@ -31,14 +31,18 @@ pub(super) async fn load(
         row = transaction.query_one_raw(ask()).await?;
     }
     let Some(row) = row else { return Ok((fresh, now * 1_000)) };
-    let pace = Pace {
+    let now_us: i64 = row.try_get("", "now_us")?;
+    Ok((read(&row)?, if now_us == 0 { now * 1_000 } else { now_us }))
+}
+
+/// A pace as its row has it.
+pub(super) fn read(row: &QueryResult) -> Result<Pace, StoreError> {
+    Ok(Pace {
         slot_at_us: row.try_get("", "slot_at_us")?,
         hold_until_ms: row.try_get("", "hold_until_ms")?,
         factor: row.try_get("", "factor")?,
         factor_at_ms: row.try_get("", "factor_at_ms")?,
-    };
-    let now_us: i64 = row.try_get("", "now_us")?;
-    Ok((pace, if now_us == 0 { now * 1_000 } else { now_us }))
+    })
 }
 
 pub(super) async fn save(transaction: &DatabaseTransaction, sender: &SenderId, pace: &Pace) -> Result<(), StoreError> {
@@ -63,6 +67,18 @@ pub(super) async fn throttled(
 ) -> Result<(), StoreError> {
     let (mut pace, now_us) = load(transaction, sender, now).await?;
     pace.throttled(retry_after_ms, now_us / 1_000);
+    save(transaction, sender, &pace).await
+}
+
+/// The provider says that so much of its limit is used.
+pub(super) async fn strained(
+    transaction: &DatabaseTransaction,
+    sender: &SenderId,
+    used: f64,
+    now: Millis,
+) -> Result<(), StoreError> {
+    let (mut pace, now_us) = load(transaction, sender, now).await?;
+    pace.strained(used, now_us / 1_000);
     save(transaction, sender, &pace).await
 }
 
@@ -102,6 +118,28 @@ pub(super) async fn take_contacts(
 }
 
 impl Store {
+    /// Begins the allowances of all people of a sender anew, for a limit that was changed; those who were put off are looked
+    /// at again at once.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn forget_contact_limits(&self, sender: &SenderId) -> Result<(), StoreError> {
+        let transaction = self.begin().await?;
+        let backend = transaction.get_database_backend();
+        let forget = "DELETE FROM contact_paces WHERE sender = $1";
+        // What waits behind another message has a lane; what waits for its retry is SENDING.
+        let look = format!(
+            "UPDATE messages SET due_at_ms = 0 WHERE sender = $1 AND holds IS NOT NULL AND lane IS NULL \
+             AND claim IS NULL AND status = {}",
+            MessageStatus::Accepted as i16
+        );
+        for text in [forget, &look] {
+            transaction.execute_raw(rows::statement(backend, text, [sender.as_str().into()])).await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
     /// Forgets people whose allowance is whole again.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use sea_orm::{
 use super::changes::Changes;
 use super::entity::{messages, senders};
 use super::log::{self, Appended, NewEvent};
-use super::{Store, StoreError, health, templates};
+use super::{Store, StoreError, heads, health, templates};
 use crate::domain::event::{SenderChange, SenderChanged};
 use crate::domain::message::{DeliveryError, ErrorReason};
 use crate::domain::opt_out::OptOutWords;
@@ -223,8 +223,10 @@ impl Store {
                 .step(seq, now, None, |progress, terms| progress.give_up(error.clone(), terms, now).unwrap_or_default())
         };
         let events: Vec<NewEvent> = seqs.into_iter().filter_map(step).collect();
-        let places = log::take_places(&transaction, events.len(), now).await?;
+        let touched = changes.touched();
         changes.write(&transaction).await?;
+        let places = log::take_places(&transaction, events.len(), now).await?;
+        heads::settle(&transaction, touched, std::iter::empty()).await?;
         let appended = log::append(&transaction, places, events).await?;
         transaction.commit().await?;
         Ok(Some(appended))

@@ -137,6 +137,14 @@ impl Writer {
         self.submit(Op::Throttled { sender, retry_after_ms }, None).await.map(drop)
     }
 
+    /// Notes that a provider says so much of a sender's limit is used (1 is all), so that all replicas go slower.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn strained(&self, sender: SenderId, used: f64) -> Result<(), StoreError> {
+        self.submit(Op::Strained { sender, used }, None).await.map(drop)
+    }
+
     /// Notes how a sender stands; of two replicas that find the same, one tells.
     ///
     /// # Errors

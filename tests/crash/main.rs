@@ -22,6 +22,7 @@ mod gateway;
 mod judge;
 mod judge_tests;
 mod load;
+mod metrics;
 mod process;
 mod replicas;
 mod restart;

@@ -1,6 +1,7 @@
 //! What a restart must leave as it was.
 
 use anyhow::{Context as _, Result, ensure};
+use recado::domain::now_ms;
 use recado::fake::{Action, FakeProvider, Fault, Script};
 use recado::proto;
 use recado::proto::event_service_client::EventServiceClient;
@@ -61,6 +62,84 @@ on_both_databases! {
 }
 
 on_both_databases! {
+    async fn t13_a_scheduled_message_goes_at_its_time_and_not_before_whatever_was_killed(engine) {
+        let database = TestDatabase::create(engine).await?;
+        let folder = tempfile::tempdir()?;
+        let setup = Setup::new(&database.url, folder.path());
+        let fake = FakeProvider::start("127.0.0.1:0".parse()?).await?;
+        let mut process = setup.start().await?;
+        devino_sender(setup.addresses.grpc, "acme", &fake).await?;
+        let mut messaging = setup.messaging();
+        let send_at = |millis: i64| {
+            let at = now_ms() + millis;
+            prost_types::Timestamp { seconds: at / 1_000, nanos: (at % 1_000) as i32 * 1_000_000 }
+        };
+        let mut schedule = async |to: &str, after_ms| {
+            let time = send_at(after_ms);
+            let options = Some(proto::SendOptions { send_time: Some(time), ..Default::default() });
+            let request = proto::SendMessageRequest { options, ..text("acme", to, to) };
+            anyhow::Ok((messaging.send_message(request).await?.into_inner().message_id, millis(time)))
+        };
+        // One whose time comes while nobody is there, one later, and one that is cancelled.
+        let (missed, _) = schedule("+351910000001", 100).await?;
+        let (later, later_at) = schedule("+351910000002", 4_000).await?;
+        let (cancelled, _) = schedule("+351910000003", 4_000).await?;
+        let mut messaging = setup.messaging();
+        messaging.cancel_message(proto::CancelMessageRequest { message_id: cancelled.clone() }).await?;
+        process.kill()?;
+        ensure!(fake.ledger().distinct <= 1, "before its time: {:?}", fake.rows());
+
+        let _process = setup.start().await?;
+        let mut messaging = setup.messaging();
+        for id in [&missed, &later] {
+            wait_for("READ", async || {
+                let message = get(&mut messaging, id).await?.message.context("no message")?;
+                Ok((message.status() == MessageStatus::Read).then_some(()))
+            }).await?;
+        }
+        let rows = fake.rows();
+        let row = rows.iter().find(|row| row.message_id == later).context("it was not handed over")?;
+        ensure!(row.at_ms >= later_at, "handed over {} ms early", later_at - row.at_ms);
+        assert_eq!((rows.len(), fake.ledger().twice.len()), (2, 0));
+        let message = get(&mut messaging, &cancelled).await?.message.context("no message")?;
+        assert_eq!(message.status(), MessageStatus::Cancelled);
+        Ok(())
+    }
+
+    async fn o15_a_validity_that_ended_while_nobody_was_there_is_no_call(engine) {
+        let database = TestDatabase::create(engine).await?;
+        let folder = tempfile::tempdir()?;
+        let setup = Setup::new(&database.url, folder.path());
+        let fake = FakeProvider::start("127.0.0.1:0".parse()?).await?;
+        // Refused until the end of its validity; its retries are still to come when the gateway is killed.
+        let throttle = Action::Throttle { retry_after_s: Some(3), body_only: false };
+        fake.set_script(Script { faults: vec![Fault::always(throttle).first(1)], ..Script::default() })
+            .map_err(anyhow::Error::msg)?;
+        let mut process = setup.start().await?;
+        devino_sender(setup.addresses.grpc, "acme", &fake).await?;
+        let mut messaging = setup.messaging();
+        let validity = Some(prost_types::Duration { seconds: 2, nanos: 0 });
+        let options = Some(proto::SendOptions { validity, ..Default::default() });
+        let request = proto::SendMessageRequest { options, ..text("acme", "+351910000001", "olá") };
+        let id = messaging.send_message(request).await?.into_inner().message_id;
+        let expire = wait_for("a first try", async || {
+            let message = get(&mut messaging, &id).await?.message.context("no message")?;
+            Ok(message.error.is_some().then(|| message.expire_time.map(millis)).flatten())
+        }).await?;
+        process.kill()?;
+        wait_for("the end of its validity", async || Ok((now_ms() > expire).then_some(()))).await?;
+
+        let _process = setup.start().await?;
+        let mut messaging = setup.messaging();
+        let found = wait_for("EXPIRED", async || {
+            let found = get(&mut messaging, &id).await?;
+            let expired = found.message.as_ref().is_some_and(|message| message.status() == MessageStatus::Expired);
+            Ok(expired.then_some(found))
+        }).await?;
+        assert_eq!((found.attempts.len(), fake.ledger().requests), (1, 1), "one try, before the kill");
+        Ok(())
+    }
+
     async fn a_kill_in_the_middle_of_a_file_costs_nothing_but_the_try(engine) {
         let database = TestDatabase::create(engine).await?;
         let folder = tempfile::tempdir()?;

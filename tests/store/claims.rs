@@ -14,9 +14,9 @@ use recado::store::{Claim, EndedCall};
 use crate::database::{Engine, TestDatabase};
 use crate::{Bench, accept, acme, new, on_both_databases, to};
 
-const LEASE: Duration = Duration::from_secs(60);
+pub const LEASE: Duration = Duration::from_secs(60);
 
-fn sent(claim: &Claim) -> EndedCall {
+pub fn sent(claim: &Claim) -> EndedCall {
     let next = Next::Sent(Some(format!("provider-{}", claim.seq)));
     EndedCall {
         seq: claim.seq,

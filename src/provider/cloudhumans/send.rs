@@ -24,7 +24,7 @@ type Read = fn(&HttpAnswer) -> Result<Receipt, SendError>;
 impl Adapter {
     /// Hands over one message.
     pub(super) async fn hand_over(&self, message: &Outgoing) -> Answer {
-        let refused = |error| Answer { outcome: Err(error), exchange: None };
+        let refused = |error| Answer { outcome: Err(error), exchange: None, usage: None };
         let (path, body, read): (String, Value, Read) = match &message.content {
             Content::Template(_) if message.reply_to.is_some() => return refused(not_supported("quotes by templates")),
             Content::Template(template) => match self.template(message, template) {
@@ -39,7 +39,9 @@ impl Adapter {
                 match self.open_conversation(&message.to).await {
                     Ok(conversation) => (format!("conversations/{}/messages", conversation.id), body, written),
                     Err(Unfound::Closed(error)) => return refused(SendError::Refused(error)),
-                    Err(Unfound::Unanswered(error, exchange)) => return Answer { outcome: Err(error), exchange },
+                    Err(Unfound::Unanswered(error, exchange)) => {
+                        return Answer { outcome: Err(error), exchange, usage: None };
+                    }
                 }
             }
         };
@@ -47,7 +49,7 @@ impl Adapter {
     }
 
     async fn post(&self, path: &str, body: &Value, message: &Outgoing, read: Read) -> Answer {
-        let Some(url) = self.url(path) else { return Answer { outcome: Err(no_base()), exchange: None } };
+        let Some(url) = self.url(path) else { return Answer { outcome: Err(no_base()), exchange: None, usage: None } };
         let mut private = self.secrets();
         private.push(&message.to.digits);
         private.extend(texts(&message.content).into_iter().filter(|text| text.len() >= QUOTABLE));
@@ -69,7 +71,7 @@ impl Adapter {
             Ok(answer) => (Err(errors::of_answer(&answer)), called.exchange),
             Err(error) => (Err(error.into()), called.exchange),
         };
-        Answer { outcome: outcome.map_err(|error| error.without(&private)), exchange: Some(exchange) }
+        Answer { outcome: outcome.map_err(|error| error.without(&private)), exchange: Some(exchange), usage: None }
     }
 
     /// The body of a template: its parameters stand beside the fixed members.

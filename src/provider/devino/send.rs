@@ -109,7 +109,7 @@ impl Adapter {
                     places.push(place);
                     answers.push(None);
                 }
-                Err(error) => answers.push(Some(Answer { outcome: Err(error), exchange: None })),
+                Err(error) => answers.push(Some(Answer { outcome: Err(error), exchange: None, usage: None })),
             }
         }
         // A stack with the first part on top: messages reach Devino in the order they were given.
@@ -131,10 +131,11 @@ impl Adapter {
                 Verdict::Each(outcomes) => outcomes,
             };
             for (place, outcome) in places[part].iter().zip(outcomes) {
-                answers[*place] = Some(Answer { outcome, exchange: exchange.clone() });
+                answers[*place] = Some(Answer { outcome, exchange: exchange.clone(), usage: None });
             }
         }
-        let unanswered = || Answer { outcome: Err(SendError::in_doubt("no outcome was found for it")), exchange: None };
+        let unanswered =
+            || Answer { outcome: Err(SendError::in_doubt("no outcome was found for it")), exchange: None, usage: None };
         answers.into_iter().map(|answer| answer.unwrap_or_else(unanswered)).collect()
     }
 

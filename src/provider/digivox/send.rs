@@ -12,7 +12,7 @@ use crate::provider::{Answer, Outgoing, Receipt, SendError, whatsapp};
 
 impl Adapter {
     pub(super) async fn hand_over(&self, message: &Outgoing) -> Answer {
-        let refused = |error| Answer { outcome: Err(error), exchange: None };
+        let refused = |error| Answer { outcome: Err(error), exchange: None, usage: None };
         let body = match self.form(message) {
             Ok(body) => Value::Object(body).to_string().into_bytes(),
             Err(error) => return refused(error),
@@ -34,7 +34,11 @@ impl Adapter {
         };
         let called = self.http.call(call).await;
         let outcome = called.result.map_err(SendError::from).and_then(|answer| self.judge(&answer));
-        Answer { outcome: outcome.map_err(|error| error.without(&secrets)), exchange: Some(called.exchange) }
+        Answer {
+            outcome: outcome.map_err(|error| error.without(&secrets)),
+            exchange: Some(called.exchange),
+            usage: None,
+        }
     }
 
     /// The message in Digivox's form: Meta's message object, and whom it is from.

@@ -24,10 +24,10 @@ impl Adapter {
     pub(super) async fn hand_over(&self, message: &Outgoing) -> Answer {
         let (path, body) = match self.request(message) {
             Ok(request) => request,
-            Err(error) => return Answer { outcome: Err(error), exchange: None },
+            Err(error) => return Answer { outcome: Err(error), exchange: None, usage: None },
         };
         let Some(base) = &self.base else {
-            return Answer { outcome: Err(SendError::Refused(no_base())), exchange: None };
+            return Answer { outcome: Err(SendError::Refused(no_base())), exchange: None, usage: None };
         };
         // Infobip's words could quote what they speak of.
         let mut secrets = self.secrets();
@@ -45,7 +45,11 @@ impl Adapter {
             Ok(answer) => judge(&answer, message),
             Err(error) => Err(error.into()),
         };
-        Answer { outcome: outcome.map_err(|error| error.without(&secrets)), exchange: Some(called.exchange) }
+        Answer {
+            outcome: outcome.map_err(|error| error.without(&secrets)),
+            exchange: Some(called.exchange),
+            usage: None,
+        }
     }
 
     /// The path and the body. Lengths were judged at the door, and Infobip judges them again; what has no form at all is

@@ -7,6 +7,7 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use serde_json::{Map, Value};
 
+use super::usage::usage;
 use super::wire;
 use crate::domain::{DeliveryError, ErrorReason};
 use crate::provider::SendError;
@@ -194,7 +195,8 @@ impl Said {
     pub fn outcome(self, answer: &HttpAnswer, attempt: i32) -> SendError {
         let status = answer.status;
         let wait = |seconds| {
-            let wait = [answer.retry_after, regain(answer), Some(Duration::from_secs(seconds))];
+            let regain = usage(answer).and_then(|usage| usage.regain);
+            let wait = [answer.retry_after, regain, Some(Duration::from_secs(seconds))];
             wait.into_iter().flatten().max().filter(|wait| !wait.is_zero())
         };
         let lost = || format!("HTTP {} with code {}", status.as_u16(), self.code.unwrap_or_default());
@@ -224,16 +226,6 @@ impl Said {
         };
         SendError::NotTaken { error: self.error(row.reason, row.retryable), retry_after, retries }
     }
-}
-
-/// How long Meta keeps its limits closed: the longest `estimated_time_to_regain_access`, in minutes, of the header
-/// `x-business-use-case-usage` (an object of lists, by business account). The name and the unit are [assumed].
-fn regain(answer: &HttpAnswer) -> Option<Duration> {
-    let header = answer.headers.get("x-business-use-case-usage")?.to_str().ok()?;
-    let usage: Map<String, Value> = serde_json::from_str(header).ok()?;
-    let uses = usage.values().filter_map(Value::as_array).flatten().filter_map(Value::as_object);
-    let minutes = uses.filter_map(|usage| integer(usage, "estimated_time_to_regain_access")).max()?;
-    u64::try_from(minutes).ok().filter(|minutes| *minutes > 0).map(|minutes| Duration::from_secs(minutes.min(60) * 60))
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ mod send;
 #[cfg(test)]
 mod tests;
 mod upload;
+mod usage;
 pub(in crate::provider) mod webhook;
 pub(in crate::provider) mod wire;
 

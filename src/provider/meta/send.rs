@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use super::door::Door;
 use super::errors::Said;
 use super::message;
+use super::usage::usage;
 use crate::provider::http::{Body, HttpAnswer};
 use crate::provider::lenient::{list, text};
 use crate::provider::{Answer, Outgoing, Receipt, SendError, whatsapp};
@@ -21,7 +22,7 @@ impl Door {
     }
 
     async fn hand_over_one(&self, path: &str, message: &Outgoing) -> Answer {
-        let unsent = |error| Answer { outcome: Err(error), exchange: None };
+        let unsent = |error| Answer { outcome: Err(error), exchange: None, usage: None };
         let body = match message::body(self.provider, message) {
             Ok(body) => body.to_string().into_bytes(),
             Err(error) => return unsent(error),
@@ -35,11 +36,11 @@ impl Door {
         private.push(&message.to.digits);
         let secrets = self.redacted(&private);
         let called = self.call(Method::POST, url, Body::Json(body), &private).await;
-        let outcome = match called.result {
-            Ok(answer) => judge(&answer, message.attempt, self.otherwise),
-            Err(error) => Err(error.into()),
+        let (outcome, usage) = match called.result {
+            Ok(answer) => (judge(&answer, message.attempt, self.otherwise), usage(&answer)),
+            Err(error) => (Err(error.into()), None),
         };
-        Answer { outcome: outcome.map_err(|error| error.without(&secrets)), exchange: Some(called.exchange) }
+        Answer { outcome: outcome.map_err(|error| error.without(&secrets)), exchange: Some(called.exchange), usage }
     }
 }
 

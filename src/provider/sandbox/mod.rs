@@ -107,7 +107,7 @@ impl Provider for Adapter {
         let mut answers = Vec::with_capacity(messages.len());
         for message in messages {
             let outcome = self.context.sandbox.take(&self.context.sender, message).await;
-            answers.push(Answer { exchange: Some(exchange(&outcome).into()), outcome });
+            answers.push(Answer { exchange: Some(exchange(&outcome).into()), outcome, usage: None });
         }
         answers
     }

@@ -21,10 +21,10 @@ impl Adapter {
     pub(super) async fn hand_over(&self, message: &Outgoing) -> Answer {
         let fields = match self.fields(message).await {
             Ok(fields) => fields,
-            Err(error) => return Answer { outcome: Err(error), exchange: None },
+            Err(error) => return Answer { outcome: Err(error), exchange: None, usage: None },
         };
         let Some(base) = &self.base else {
-            return Answer { outcome: Err(SendError::Refused(no_base())), exchange: None };
+            return Answer { outcome: Err(SendError::Refused(no_base())), exchange: None, usage: None };
         };
         let private = private_words(message);
         let mut secrets = self.secrets();
@@ -41,7 +41,11 @@ impl Adapter {
             Ok(answer) => judge(&answer),
             Err(error) => Err(error.into()),
         };
-        Answer { outcome: outcome.map_err(|error| error.without(&secrets)), exchange: Some(called.exchange) }
+        Answer {
+            outcome: outcome.map_err(|error| error.without(&secrets)),
+            exchange: Some(called.exchange),
+            usage: None,
+        }
     }
 
     /// The message in Twilio's form. Lengths were judged at the door, and Twilio judges them again; what has no form at all

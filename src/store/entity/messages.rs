@@ -43,6 +43,8 @@ pub struct Model {
     #[sea_orm(column_type = "Text", nullable)]
     pub next_sender: Option<String>,
     pub passed_attempt: Option<i32>,
+    pub head: Option<i16>,
+    pub tallied: Option<i16>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -223,14 +223,3 @@ async fn a_request_that_is_too_large_is_refused_and_so_is_a_method_that_is_not_t
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn parts_of_the_contract_that_are_not_built_say_so() -> Result<()> {
-    let gateway = TestGateway::start(Engine::Sqlite).await?;
-    let unbuilt = ["MessagingService/PlanSend", "AdminService/GetStats"];
-    for method in unbuilt {
-        let refusal = refused(call(&gateway, &format!("/recado.v1.{method}"), Vec::new()).await);
-        assert_eq!(refusal.is(), (Code::Unimplemented, "NOT_IMPLEMENTED"), "{method}");
-    }
-    gateway.stop().await?;
-    Ok(())
-}

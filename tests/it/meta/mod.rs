@@ -10,6 +10,7 @@ use crate::gateway::TestGateway;
 
 mod faults;
 mod incoming;
+mod pace;
 mod sending;
 mod statuses;
 mod webhooks;

@@ -120,7 +120,7 @@ fn judged(settings: DigivoxConfig, status: u16, body: &str) -> (String, Option<S
         headers: Default::default(),
         body: body.to_owned().into(),
     };
-    let answer = Answer { outcome: adapter(settings).judge(&answer), exchange: None };
+    let answer = Answer { outcome: adapter(settings).judge(&answer), exchange: None, usage: None };
     (said(&answer), answer.outcome.ok().and_then(|receipt| receipt.provider_message_id))
 }
 
@@ -176,7 +176,7 @@ fn answers_are_read_where_the_settings_say() {
 
 fn on_the_wire(settings: DigivoxConfig, message: &Outgoing) -> Result<Value, String> {
     let form = adapter(settings).form(message).map(Value::Object);
-    form.map_err(|error| said(&Answer { outcome: Err(error), exchange: None }))
+    form.map_err(|error| said(&Answer { outcome: Err(error), exchange: None, usage: None }))
 }
 
 #[test]

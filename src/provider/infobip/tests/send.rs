@@ -281,7 +281,7 @@ fn answers_are_read_whatever_is_missing() {
         let outcome = judge(&answer, &message);
         let ours = format!("{}-2", message.message_id);
         let known = matches!(&outcome, Ok(receipt) if receipt.provider_message_id.as_ref() == Some(&ours));
-        if known { "taken under our id".to_owned() } else { said(&Answer { outcome, exchange: None }) }
+        if known { "taken under our id".to_owned() } else { said(&Answer { outcome, exchange: None, usage: None }) }
     };
     let pending = json!({ "groupId": 1, "groupName": "PENDING" });
     for (status, body, expected) in [

@@ -260,7 +260,7 @@ async fn o9_a_failure_inside_of_201_is_refused_and_no_sid_is_in_doubt() {
             body: body.to_string().into(),
         };
         let outcome = crate::provider::twilio::send::judge(&answer);
-        said(&Answer { outcome, exchange: None })
+        said(&Answer { outcome, exchange: None, usage: None })
     };
     let sid = "SM0f0e0d0c0b0a09080706050403020100";
     for (status, body, expected) in [
