@@ -14,6 +14,8 @@ pub mod engine;
 pub mod error;
 pub mod events;
 pub mod fake;
+#[cfg(feature = "faults")]
+pub mod faults;
 pub mod grpc;
 pub mod guarded;
 pub mod intake;

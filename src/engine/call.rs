@@ -39,7 +39,11 @@ pub(super) async fn hand_over(parts: Arc<Parts>, account: Arc<Account>, claims: 
         wait_for_slots(&parts, &account, &ready).await;
         let messages: Vec<Outgoing> = ready.iter().map(|(_, message)| message.clone()).collect();
         let started = Instant::now();
+        #[cfg(feature = "faults")]
+        crate::faults::reach("call", "begins");
         let answers = send(&parts, &account, &messages).await;
+        #[cfg(feature = "faults")]
+        crate::faults::reach("call", "ended");
         said.heard = Some(heard(&answers));
         if let Some(retry_after) = throttled(&answers) {
             said.hold = retry_after.map(|wait| wait.min(HOLD_CAP));

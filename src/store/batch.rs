@@ -62,6 +62,23 @@ pub(super) enum Op {
     LookedUp(LookedUp),
 }
 
+#[cfg(feature = "faults")]
+impl Op {
+    /// Tells where a message is on its way: a test may end the process there.
+    fn reach(&self, how_far: &str) {
+        let piece = match self {
+            Op::Accept(_) => "accept",
+            Op::Claim(_) => "claim",
+            Op::Ended(_) => "outcome",
+            Op::Journal(_) => "journal",
+            Op::Intake(_) => "intake",
+            Op::Timers { .. } => "timers",
+            _ => return,
+        };
+        crate::faults::reach(piece, how_far);
+    }
+}
+
 /// What came of it.
 #[derive(Debug, Clone)]
 pub(super) enum Done {
@@ -511,7 +528,11 @@ impl Store {
         let written = write(&transaction, ops, now).await;
         match written {
             Ok(written) => {
+                #[cfg(feature = "faults")]
+                ops.iter().for_each(|op| op.reach("written"));
                 transaction.commit().await?;
+                #[cfg(feature = "faults")]
+                ops.iter().for_each(|op| op.reach("committed"));
                 Ok(written)
             }
             Err(error) => {
