@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use recado_migrations::{Migrator, MigratorTrait as _};
 use sea_orm::sea_query::{Expr, OnConflict};
+use sea_orm::sqlx::{self, Connection as _, SqliteConnection};
 use sea_orm::{
     ActiveValue::Set, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend,
     DbErr, EntityTrait, SqliteTransactionMode, TransactionOptions, TransactionTrait,
@@ -266,6 +267,7 @@ fn sqlite_options(url: &str, connections: u32) -> ConnectOptions {
         .acquire_timeout(ACQUIRE_LIMIT)
         .test_before_acquire(false)
         .sqlx_logging(false)
+        .map_sqlx_sqlite_pool_opts(|pool| pool.after_release(|connection, _| Box::pin(is_sound(connection))))
         .map_sqlx_sqlite_opts(|options| {
             options
                 .pragma("journal_mode", "WAL")
@@ -275,6 +277,17 @@ fn sqlite_options(url: &str, connections: u32) -> ConnectOptions {
                 .statement_cache_capacity(256)
         });
     options
+}
+
+/// Whether a connection may be used again. On a full disk SQLite undoes a transaction by itself, and the ROLLBACK after it
+/// fails; sqlx then believes that the transaction goes on, and makes of each later one a savepoint within. Its commit would
+/// be none: callers would hear OK for what only this connection can see. Such a connection is closed, and another one opened.
+async fn is_sound(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    if connection.is_in_transaction() {
+        // A transaction that was dropped is undone by now, or never.
+        connection.ping().await?;
+    }
+    Ok(!connection.is_in_transaction())
 }
 
 fn postgres_options(url: &str) -> ConnectOptions {
