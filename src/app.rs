@@ -98,7 +98,7 @@ impl App {
         let warming = tokio::task::spawn_blocking(|| drop("+5511987654321".parse::<PhoneNumber>()));
         let store = Store::open(config.database_url.expose_secret()).await?;
         if store.is_exclusive() {
-            let count = store.end_predecessor(now_ms()).await?;
+            let count = store.end_predecessor(store.now_ms()).await?;
             tracing::debug!(count, "messages were in the hands of the process before this one");
         }
         let access = Arc::new(Access::load(store.clone(), config.admin_key.as_ref()).await?);
@@ -217,7 +217,7 @@ impl App {
             posting.await;
             Ok("sandbox")
         });
-        parts.spawn(refresh(access, senders, Metrics::install(), stop_serving.clone()));
+        parts.spawn(refresh(store.clone(), access, senders, Metrics::install(), stop_serving.clone()));
         warming.await?;
         let database = if store.is_exclusive() { "SQLite" } else { "PostgreSQL" };
         tracing::info!(%grpc_addr, %http_addr, database, version = env!("CARGO_PKG_VERSION"), "serving");
@@ -422,8 +422,9 @@ async fn serve_http(
     Ok("HTTP server")
 }
 
-/// Reads keys and senders again, which another replica may have changed, and keeps the metrics small.
+/// Reads keys and senders again, which another replica may have changed, compares clocks, and keeps the metrics small.
 async fn refresh(
+    store: Store,
     access: Arc<Access>,
     senders: Arc<Senders>,
     metrics: Metrics,
@@ -435,6 +436,9 @@ async fn refresh(
             () = stop.cancelled() => return Ok("refresh"),
         }
         metrics.upkeep();
+        if let Err(error) = store.compare_clocks().await {
+            tracing::warn!(%error, "the database could not be asked for the time");
+        }
         if let Err(error) = access.refresh().await {
             tracing::warn!(%error, "the keys could not be read again");
         }

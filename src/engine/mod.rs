@@ -12,8 +12,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::domain::SenderId;
 use crate::domain::sender::{SenderHealth, SenderState};
-use crate::domain::{SenderId, now_ms};
 use crate::senders::{Account, Senders};
 use crate::store::{Claim, Claimed, Store, StoreError, Writer};
 
@@ -413,7 +413,7 @@ async fn note_health(parts: Arc<Parts>, sender: SenderId, health: SenderHealth) 
 async fn run_timers(store: Store, writer: Writer, in_doubt_wait: Duration) {
     loop {
         match store.next_due().await {
-            Ok(Some(due)) if due <= now_ms() => match writer.timers(TIMERS, in_doubt_wait).await {
+            Ok(Some(due)) if due <= store.now_ms() => match writer.timers(TIMERS, in_doubt_wait).await {
                 Ok(count) if count == TIMERS as usize => continue,
                 Ok(_) => {}
                 Err(error) => tracing::warn!(%error, "timers could not be looked at"),
@@ -428,7 +428,7 @@ async fn run_timers(store: Store, writer: Writer, in_doubt_wait: Duration) {
 async fn forget_contact_paces(store: Store) {
     loop {
         tokio::time::sleep(FORGET).await;
-        if let Err(error) = store.forget_contact_paces(now_ms()).await {
+        if let Err(error) = store.forget_contact_paces(store.now_ms()).await {
             tracing::warn!(%error, "the allowances of people could not be forgotten");
         }
     }

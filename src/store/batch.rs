@@ -31,7 +31,7 @@ pub(super) enum Op {
     },
     Renew {
         held: Vec<(i64, i64)>,
-        until_ms: Millis,
+        lease_ms: Millis,
     },
     Ended(EndedCall),
     /// A sender can send, or cannot.
@@ -142,7 +142,7 @@ pub(super) async fn write(
             Op::Throttled { sender, retry_after_ms } => {
                 pace::throttled(transaction, sender, *retry_after_ms, now).await?;
             }
-            Op::Renew { held, until_ms } => claims::renew(transaction, held, *until_ms).await?,
+            Op::Renew { held, lease_ms } => claims::renew(transaction, held, now + lease_ms).await?,
             Op::Journal(_) => effects.journalled = true,
             _ => {}
         }

@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use recado_migrations::{Migrator, MigratorTrait as _};
@@ -22,6 +23,7 @@ mod api_keys;
 mod batch;
 mod changes;
 mod claims;
+mod clock;
 mod entity;
 mod health;
 mod intake;
@@ -80,6 +82,8 @@ struct Inner {
     read: DatabaseConnection,
     /// Which log this is.
     epoch: i64,
+    /// How far the database's clock is ahead of ours.
+    ahead_ms: AtomicI64,
     /// Held while an SQLite file is open, so that no second gateway opens it.
     _lock: Option<std::fs::File>,
 }
@@ -212,7 +216,9 @@ impl Store {
             return Err(OpenError::UnknownKind(database_url.to_owned()));
         };
         let epoch = log_epoch(&write).await?;
-        Ok(Self { inner: Arc::new(Inner { write, read, epoch, _lock: lock }) })
+        let store = Self { inner: Arc::new(Inner { write, read, epoch, ahead_ms: AtomicI64::new(0), _lock: lock }) };
+        store.compare_clocks().await.map_err(|error| DbErr::Custom(error.to_string()))?;
+        Ok(store)
     }
 
     /// Which log this database holds: drawn at random when it was made.
