@@ -20,6 +20,7 @@ mod convert;
 mod download;
 pub mod events;
 mod follow;
+mod journal;
 pub mod messaging;
 mod sender;
 pub mod server;

@@ -12,6 +12,7 @@ mod digivox;
 mod events;
 mod gateway;
 mod infobip;
+mod journal;
 mod main_job;
 mod media;
 mod meta;
@@ -19,6 +20,7 @@ mod numbers;
 mod once;
 mod order;
 mod pace;
+mod pitfalls;
 #[allow(dead_code, reason = "the contract suite uses the rest")]
 mod provider;
 mod refusal;

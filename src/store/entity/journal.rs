@@ -18,6 +18,10 @@ pub struct Model {
     pub unreadable: i32,
     #[sea_orm(column_type = "Text", nullable)]
     pub problem: Option<String>,
+    #[sea_orm(column_type = "Text")]
+    pub headers: String,
+    pub parse_at_ms: Option<i64>,
+    pub event_count: i32,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
