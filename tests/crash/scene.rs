@@ -108,7 +108,7 @@ impl Scene {
         let seed = seed(&format!("{} ({})", plot.fault, plot.on));
         let fake = FakeProvider::start("127.0.0.1:0".parse()?).await?;
         let webhook_url = sender(grpc, &plot.cast, &fake).await?;
-        let pause = Duration::from_millis(60);
+        let pause = Duration::from_millis(100);
         let load = Plan { seed, at_least_once: plot.at_least_once, pause, batch: size("FAULT_BATCH", 2) };
         let mut scene = Self {
             plot,

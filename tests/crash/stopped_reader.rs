@@ -33,7 +33,7 @@ on_both_databases! {
             }
             scene.faults += READERS;
             for reader in readers {
-                reader.is_let_go(setup.addresses.grpc).await?;
+                reader.read_to_its_end(setup.addresses.grpc).await?;
             }
             scene.working().await?;
         }
@@ -61,7 +61,7 @@ impl Stopped {
     }
 
     /// Its subscription gets free; and what it reads at last ends with the word for it.
-    async fn is_let_go(mut self, grpc: SocketAddr) -> Result<()> {
+    async fn read_to_its_end(mut self, grpc: SocketAddr) -> Result<()> {
         let mut events = EventServiceClient::new(channel(grpc));
         wait_for("a stream that nobody reads to end", async || {
             let request = proto::GetSubscriptionRequest { subscription: self.name.clone() };

@@ -39,7 +39,7 @@ impl fmt::Display for Found {
 }
 
 /// A world that needs more is looked at in part.
-const TRANSACTIONS: usize = 100_000;
+const TRANSACTIONS: usize = 30_000;
 
 /// Where a state was come to from.
 struct Trace {
