@@ -34,12 +34,12 @@ fn script(seed: u64, round: usize) -> Script {
     Script { seed: seed.wrapping_add(round as u64), latency_ms: 10, statuses, webhooks, faults, ..Script::default() }
 }
 
-async fn run(engine: Engine, cast: Cast) -> Result<()> {
+async fn run(engine: Engine, name: &str, cast: Cast) -> Result<()> {
     let database = TestDatabase::create(engine).await?;
     let folder = tempfile::tempdir()?;
     let setup = Setup::new(&database.url, folder.path());
     let process = setup.start().await?;
-    let on = format!("{engine:?}, {}", cast.provider);
+    let on = format!("{engine:?}, {name}");
     let plot = Plot { cast, ..Plot::new("a provider that breaks all rules", on) };
     let mut scene = Scene::begin(plot, setup.addresses.grpc).await?;
     for round in 0..rounds() {
@@ -55,7 +55,7 @@ async fn run(engine: Engine, cast: Cast) -> Result<()> {
 macro_rules! providers {
     ($($name:ident on $engine:ident)+) => { $(
         #[tokio::test(flavor = "multi_thread")]
-        async fn $name() -> Result<()> { run(Engine::$engine, cast::$name()).await }
+        async fn $name() -> Result<()> { run(Engine::$engine, stringify!($name), cast::$name()).await }
     )+ };
 }
 

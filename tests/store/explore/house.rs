@@ -188,7 +188,8 @@ impl House {
             Op::Journal { message, time, word } => {
                 let body = Bytes::from(format!("{message} {time} {}", word.status().as_str()));
                 let (sender, provider) = (acme(), "devino".into());
-                self.writer.journal(NewJournalEntry { sender, provider, receive_at_ms: now, body }).await?;
+                let (headers, receive_at_ms) = ("{}".into(), now);
+                self.writer.journal(NewJournalEntry { sender, provider, receive_at_ms, headers, body }).await?;
                 Ok(Did::Written)
             }
             Op::TakeIn { entry } => {
