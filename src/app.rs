@@ -108,7 +108,7 @@ impl App {
         let store = Store::open(config.database_url.expose_secret()).await?;
         store.remember_failures(lifetimes(&config));
         if store.is_exclusive() {
-            let count = store.end_predecessor(now_ms()).await?;
+            let count = store.end_predecessor(store.now_ms()).await?;
             tracing::debug!(count, "messages were in the hands of the process before this one");
         }
         let access = Arc::new(Access::load(store.clone(), config.admin_key.as_ref()).await?);
@@ -483,7 +483,8 @@ async fn serve_http(
     Ok("HTTP server")
 }
 
-/// Reads keys, senders and whose people opted out again, which another replica may have changed, and keeps the metrics small.
+/// Reads keys, senders and whose people opted out again, which another replica may have changed, compares clocks, and keeps
+/// the metrics small.
 async fn refresh(
     store: Store,
     access: Arc<Access>,
@@ -497,6 +498,9 @@ async fn refresh(
             () = stop.cancelled() => return Ok("refresh"),
         }
         metrics.upkeep();
+        if let Err(error) = store.compare_clocks().await {
+            tracing::warn!(%error, "the database could not be asked for the time");
+        }
         if let Err(error) = access.refresh().await {
             tracing::warn!(%error, "the keys could not be read again");
         }

@@ -16,6 +16,8 @@ pub mod engine;
 pub mod error;
 pub mod events;
 pub mod fake;
+#[cfg(feature = "faults")]
+pub mod faults;
 pub mod gauges;
 pub mod grpc;
 pub mod guarded;

@@ -39,5 +39,8 @@ pub type Millis = i64;
 pub fn now_ms() -> Millis {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     // A clock before 1970 is a broken machine; the epoch is as good an answer as any.
-    since.map(|elapsed| elapsed.as_millis() as Millis).unwrap_or_default()
+    let now = since.map(|elapsed| elapsed.as_millis() as Millis).unwrap_or_default();
+    #[cfg(feature = "faults")]
+    let now = crate::faults::clock(now);
+    now
 }

@@ -40,10 +40,14 @@ pub(super) async fn hand_over(parts: Arc<Parts>, account: Arc<Account>, claims: 
     if !ready.is_empty() {
         let permit = wait_for_slots(&parts, &account, &ready, &permits).await;
         let messages: Vec<Outgoing> = ready.iter().map(|(_, message)| message.clone()).collect();
-        let (started, start_at_ms) = (Instant::now(), now_ms());
+        let (started, start_at_ms) = (Instant::now(), parts.store.now_ms());
+        #[cfg(feature = "faults")]
+        crate::faults::reach("call", "begins");
         let answers = send(&parts, &account, &messages).await;
         drop(permit);
         said.used = strain(&account, &answers);
+        #[cfg(feature = "faults")]
+        crate::faults::reach("call", "ended");
         said.heard = Some(heard(&answers));
         if let Some(retry_after) = throttled(&answers) {
             let wait = retry_after.map(|wait| wait.min(HOLD_CAP));

@@ -55,7 +55,7 @@ impl LookUps {
         if !self.senders.all().iter().any(|account| account.provider.capabilities().look_up) {
             return Ok(());
         }
-        while self.store.next_look_up().await?.is_some_and(|due| due <= now_ms()) {
+        while self.store.next_look_up().await?.is_some_and(|due| due <= self.store.now_ms()) {
             let due = self.writer.take_look_ups(self.plan.clone(), PAGE).await?;
             futures::stream::iter(due).for_each_concurrent(AT_ONCE, |due| self.ask(due)).await;
         }

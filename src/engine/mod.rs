@@ -13,9 +13,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalogue::Catalogues;
+use crate::domain::SenderId;
 use crate::domain::progress::Next;
 use crate::domain::sender::{SenderHealth, SenderState};
-use crate::domain::{SenderId, now_ms};
 use crate::senders::{Account, Senders};
 use crate::store::{Claim, Claimed, Store, StoreError, Writer};
 
@@ -500,7 +500,7 @@ async fn note_strain(parts: Arc<Parts>, sender: SenderId, used: f64) {
 async fn run_timers(store: Store, writer: Writer, in_doubt_wait: Duration) {
     loop {
         match store.next_due().await {
-            Ok(Some(due)) if due <= now_ms() => match writer.timers(TIMERS, in_doubt_wait).await {
+            Ok(Some(due)) if due <= store.now_ms() => match writer.timers(TIMERS, in_doubt_wait).await {
                 Ok(count) if count == TIMERS as usize => continue,
                 Ok(_) => {}
                 Err(error) => tracing::warn!(%error, "timers could not be looked at"),
@@ -515,7 +515,7 @@ async fn run_timers(store: Store, writer: Writer, in_doubt_wait: Duration) {
 async fn forget(store: Store) {
     loop {
         tokio::time::sleep(FORGET).await;
-        let now = now_ms();
+        let now = store.now_ms();
         if let Err(error) = store.forget_contact_paces(now).await {
             tracing::warn!(%error, "the allowances of people could not be forgotten");
         }

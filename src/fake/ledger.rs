@@ -1,6 +1,6 @@
 //! What the fake provider was really handed: the judge of what was lost and what was sent twice.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -62,6 +62,7 @@ pub(super) struct Ledger {
     entries: Vec<Entry>,
     by_message_id: HashMap<Arc<str>, usize>,
     times_to: HashMap<Box<str>, u32>,
+    unanswered: HashSet<Box<str>>,
 }
 
 impl Ledger {
@@ -113,6 +114,15 @@ impl Ledger {
             at_ms,
             text: text.into(),
         });
+    }
+
+    /// Notes a message of a request that was not taken and got no answer that says so: whoever sent it must be in doubt.
+    pub fn unanswered(&mut self, message_id: &str) {
+        self.unanswered.insert(message_id.into());
+    }
+
+    pub fn unanswered_ids(&self) -> HashSet<String> {
+        self.unanswered.iter().map(|id| id.to_string()).collect()
     }
 
     pub fn summary(&self) -> Summary {

@@ -137,6 +137,16 @@ impl FakeProvider {
         self.fake.uploads.counts()
     }
 
+    /// Ids of messages in requests that were not taken and got no answer that says so: it is right that they are in doubt.
+    pub fn unanswered(&self) -> std::collections::HashSet<String> {
+        self.fake.ledger().unanswered_ids()
+    }
+
+    /// How often a fault of the script acted, since it was set.
+    pub fn acted(&self) -> u64 {
+        self.fake.play().acted()
+    }
+
     /// Empties the ledger.
     pub fn forget(&self) {
         self.fake.forget();

@@ -258,6 +258,11 @@ impl Play {
         Self { script, counts }
     }
 
+    /// How often a fault acted.
+    pub fn acted(&self) -> u64 {
+        self.counts.iter().map(|count| count.acted.load(Ordering::Relaxed)).sum()
+    }
+
     /// What goes wrong with a request.
     pub fn with_request(&self, messages: &[Occasion<'_>]) -> Option<&Action> {
         let faults = self.script.faults.iter().enumerate().filter(|(_, fault)| !fault.action.is_about_a_message());

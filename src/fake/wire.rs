@@ -108,6 +108,10 @@ pub(super) async fn hand_over<W: Wire>(wire: W, fake: &Arc<Fake>, messages: Vec<
     let fault = play.with_request(&occasions).cloned();
     let latency = Duration::from_millis(play.script.latency_ms);
     if let Some(response) = before(wire, fault.as_ref(), messages.len()) {
+        if let Some(Action::DropBeforeAccept | Action::ErrorBeforeAccept { .. }) = fault {
+            let mut ledger = fake.ledger();
+            messages.iter().for_each(|message| ledger.unanswered(&message.message_id));
+        }
         tokio::time::sleep(latency).await;
         return response;
     }

@@ -39,7 +39,7 @@ pub(super) enum Op {
     },
     Renew {
         held: Vec<(i64, i64)>,
-        until_ms: Millis,
+        lease_ms: Millis,
     },
     Ended(EndedCall),
     /// A sender can send, or cannot.
@@ -79,6 +79,23 @@ pub(super) enum Op {
     },
     /// What it answered.
     LookedUp(LookedUp),
+}
+
+#[cfg(feature = "faults")]
+impl Op {
+    /// Tells where a message is on its way: a test may end the process there.
+    fn reach(&self, how_far: &str) {
+        let piece = match self {
+            Op::Accept(_) => "accept",
+            Op::Claim(_) => "claim",
+            Op::Ended(_) => "outcome",
+            Op::Journal(_) => "journal",
+            Op::Intake(_) => "intake",
+            Op::Timers { .. } => "timers",
+            _ => return,
+        };
+        crate::faults::reach(piece, how_far);
+    }
 }
 
 /// What came of it.
@@ -170,7 +187,7 @@ pub(super) async fn write(
                 pace::throttled(transaction, sender, *retry_after_ms, now).await?;
             }
             Op::Strained { sender, used } => pace::strained(transaction, sender, *used, now).await?,
-            Op::Renew { held, until_ms } => claims::renew(transaction, held, *until_ms).await?,
+            Op::Renew { held, lease_ms } => claims::renew(transaction, held, now + lease_ms).await?,
             Op::Journal(_) => effects.journalled = true,
             _ => {}
         }
@@ -769,8 +786,12 @@ impl Store {
         let written = write(&transaction, ops, now, Memory { noted: &self.inner.noted, lifetimes }).await;
         match written {
             Ok(written) => {
+                #[cfg(feature = "faults")]
+                ops.iter().for_each(|op| op.reach("written"));
                 transaction.commit().await?;
                 self.inner.noted.add(written.1.noted.iter().cloned());
+                #[cfg(feature = "faults")]
+                ops.iter().for_each(|op| op.reach("committed"));
                 Ok(written)
             }
             Err(error) => {

@@ -4,11 +4,13 @@
 //! commit as one transaction. What operators do is rare and has transactions of its own.
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use recado_migrations::{Migrator, MigratorTrait as _};
 use sea_orm::sea_query::{Expr, OnConflict};
+use sea_orm::sqlx::{self, Connection as _, SqliteConnection};
 use sea_orm::{
     ActiveValue::Set, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend,
     DbErr, EntityTrait, SqliteTransactionMode, TransactionOptions, TransactionTrait,
@@ -23,6 +25,7 @@ mod batch;
 mod callbacks;
 mod changes;
 mod claims;
+mod clock;
 mod deliveries;
 mod entity;
 mod heads;
@@ -101,6 +104,8 @@ struct Inner {
     noted: noted::Noted,
     /// How long what providers said about people is remembered.
     lifetimes: OnceLock<Lifetimes>,
+    /// How far the database's clock is ahead of ours.
+    ahead_ms: AtomicI64,
     /// Held while an SQLite file is open, so that no second gateway opens it.
     _lock: Option<std::fs::File>,
 }
@@ -233,9 +238,11 @@ impl Store {
             return Err(OpenError::UnknownKind(database_url.to_owned()));
         };
         let epoch = log_epoch(&write).await?;
-        let (noted, lifetimes) = Default::default();
-        let store = Self { inner: Arc::new(Inner { write, read, epoch, noted, lifetimes, _lock: lock }) };
-        store.refresh_noted().await.map_err(|error| DbErr::Custom(error.to_string()))?;
+        let (noted, lifetimes, ahead_ms) = Default::default();
+        let store = Self { inner: Arc::new(Inner { write, read, epoch, noted, lifetimes, ahead_ms, _lock: lock }) };
+        let failed = |error: StoreError| DbErr::Custom(error.to_string());
+        store.refresh_noted().await.map_err(failed)?;
+        store.compare_clocks().await.map_err(failed)?;
         Ok(store)
     }
 
@@ -291,6 +298,7 @@ fn sqlite_options(url: &str, connections: u32) -> ConnectOptions {
         .acquire_timeout(ACQUIRE_LIMIT)
         .test_before_acquire(false)
         .sqlx_logging(false)
+        .map_sqlx_sqlite_pool_opts(|pool| pool.after_release(|connection, _| Box::pin(is_sound(connection))))
         .map_sqlx_sqlite_opts(|options| {
             options
                 .pragma("journal_mode", "WAL")
@@ -300,6 +308,17 @@ fn sqlite_options(url: &str, connections: u32) -> ConnectOptions {
                 .statement_cache_capacity(256)
         });
     options
+}
+
+/// Whether a connection may be used again. On a full disk SQLite undoes a transaction by itself, and the ROLLBACK after it
+/// fails; sqlx then believes that the transaction goes on, and makes of each later one a savepoint within. Its commit would
+/// be none: callers would hear OK for what only this connection can see. Such a connection is closed, and another one opened.
+async fn is_sound(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    if connection.is_in_transaction() {
+        // A transaction that was dropped is undone by now, or never.
+        connection.ping().await?;
+    }
+    Ok(!connection.is_in_transaction())
 }
 
 fn postgres_options(url: &str) -> ConnectOptions {

@@ -19,7 +19,7 @@ use crate::domain::event::StatusChanged;
 use crate::domain::message::DeliveryError;
 use crate::domain::pace::Rate;
 use crate::domain::sender::SenderHealth;
-use crate::domain::{Event, MessageId, MessageStatus, Millis, Payload, SenderId, now_ms};
+use crate::domain::{Event, MessageId, MessageStatus, Millis, Payload, SenderId};
 use crate::error::Error;
 
 /// Acceptances that may wait at the same time; the next one is told to come back (RESOURCE_EXHAUSTED).
@@ -124,8 +124,7 @@ impl Writer {
     /// # Errors
     /// When the store is away.
     pub async fn renew(&self, held: Vec<(i64, i64)>, lease: Duration) -> Result<(), StoreError> {
-        let until_ms = now_ms() + millis(lease);
-        self.submit(Op::Renew { held, until_ms }, None).await.map(drop)
+        self.submit(Op::Renew { held, lease_ms: millis(lease) }, None).await.map(drop)
     }
 
     /// Notes that a provider throttled a sender with a rate, so that all replicas go slower.
@@ -286,7 +285,7 @@ async fn run(
 /// neighbour.
 async fn commit(store: &Store, listener: &dyn Listener, ops: Vec<Op>) -> Vec<Result<Done, StoreError>> {
     let count = ops.len();
-    match store.write_batch(&ops, now_ms()).await {
+    match store.write_batch(&ops, store.now_ms()).await {
         Ok((done, effects)) => {
             tell(listener, effects);
             return done.into_iter().map(Ok).collect();
@@ -310,7 +309,7 @@ async fn commit_alone(store: &Store, listener: &dyn Listener, op: Op) -> Result<
     let mut tries = 0;
     loop {
         tries += 1;
-        match store.write_batch(&ops, now_ms()).await {
+        match store.write_batch(&ops, store.now_ms()).await {
             Ok((mut done, effects)) => {
                 tell(listener, effects);
                 return done.pop().ok_or_else(|| StoreError::Fault("the batch answered nothing".into()));

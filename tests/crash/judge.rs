@@ -1,12 +1,11 @@
 //! The judge: from what callers heard, what the provider was handed and what the log says, whether a promise was broken.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt;
 
 use recado::domain::{Cursor, Millis};
 use recado::fake::Row;
 use recado::proto;
-use recado::proto::{AttemptOutcome, Event, MessageStatus, MessageStatusChanged};
+use recado::proto::{AttemptOutcome, DeliveryErrorReason, Event, MessageStatus, MessageStatusChanged};
 
 use crate::load::Sent;
 
@@ -29,6 +28,8 @@ pub struct Evidence {
     pub attempts: HashMap<String, Vec<proto::Attempt>>,
     /// When a gateway was killed.
     pub kills: Vec<Millis>,
+    /// Messages that the provider got, did not take, and did not say so.
+    pub unanswered: HashSet<String>,
 }
 
 /// What came of it.
@@ -41,42 +42,21 @@ pub struct Verdict {
     /// Taken twice without having been in doubt under AT_LEAST_ONCE.
     pub twice: usize,
     /// In doubt, and settled by the provider's statuses.
-    pub settled: usize,
+    pub by_status: usize,
     /// In doubt under AT_LEAST_ONCE, and sent again; the provider had not got it the first time.
     pub sent_again: usize,
     /// The same, but it had.
-    pub sent_double: usize,
-    /// In doubt under AT_MOST_ONCE, never taken: waits for word, then fails with OUTCOME_UNKNOWN.
-    pub waiting: usize,
+    pub got_both: usize,
+    /// In doubt under AT_MOST_ONCE, never taken: waited for word, then failed with OUTCOME_UNKNOWN.
+    pub given_up: usize,
     /// Every broken promise, in words.
     pub faults: Vec<String>,
 }
 
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{:>9} {:>8} {:>5} {:>6} | {:>8} {:>8} {:>11} {:>12} {:>11}",
-            self.accepted,
-            self.events,
-            self.lost,
-            self.twice,
-            self.settled + self.sent_again + self.sent_double + self.waiting,
-            self.settled,
-            self.sent_again,
-            self.sent_double,
-            self.waiting
-        )
-    }
-}
-
 impl Verdict {
-    /// The names over the numbers of [`Display`](fmt::Display).
-    pub fn header() -> String {
-        format!(
-            "{:>9} {:>8} {:>5} {:>6} | {:>8} {:>8} {:>11} {:>12} {:>11}",
-            "accepted", "events", "lost", "twice", "in doubt", "settled", "sent again", "and got both", "never taken"
-        )
+    /// Messages that were in doubt.
+    pub fn in_doubt(&self) -> usize {
+        self.by_status + self.sent_again + self.got_both + self.given_up
     }
 }
 
@@ -153,12 +133,12 @@ fn every_message_was_handed_over_once(evidence: &Evidence, histories: &Histories
                 }
                 match (doubts, times) {
                     (0, _) => {}
-                    (_, 1) if history.iter().all(|change| change.attempt < 2) => verdict.settled += 1,
+                    (_, 1) if history.iter().all(|change| change.attempt < 2) => verdict.by_status += 1,
                     (_, 1) => verdict.sent_again += 1,
-                    _ => verdict.sent_double += 1,
+                    _ => verdict.got_both += 1,
                 }
             }
-            None if is_in_doubt_by_right(evidence, sent, status) => verdict.waiting += 1,
+            None if gave_up(history, status) && is_in_doubt_by_right(evidence, sent) => verdict.given_up += 1,
             None => {
                 fault(format!("was accepted and never handed over; it stands as {status:?}"));
                 verdict.lost += 1;
@@ -190,18 +170,25 @@ fn check_history(history: &[&MessageStatusChanged], fault: &mut impl FnMut(Strin
     }
 }
 
+/// Whether the policy ended the doubt: a day passed without word.
+fn gave_up(history: &[&MessageStatusChanged], status: MessageStatus) -> bool {
+    let reason = history.last().and_then(|last| last.error.as_ref()).map(|error| error.reason());
+    status == MessageStatus::Failed && reason == Some(DeliveryErrorReason::OutcomeUnknown)
+}
+
 /// A message that the provider never took may be in doubt only under AT_MOST_ONCE, and only because a gateway was killed
-/// between the start of its last attempt and the moment when that was noticed.
-fn is_in_doubt_by_right(evidence: &Evidence, sent: &Sent, status: MessageStatus) -> bool {
+/// between the start of its last attempt and the moment when that was noticed, or because the provider did not say that it
+/// had not taken it.
+fn is_in_doubt_by_right(evidence: &Evidence, sent: &Sent) -> bool {
     let attempts = evidence.attempts.get(&sent.message_id).map(Vec::as_slice).unwrap_or_default();
     let Some(attempt) = attempts.last() else { return false };
     let (Some(start), end) = (attempt.start_time.map(millis), attempt.end_time.map_or(Millis::MAX, millis)) else {
         return false;
     };
     !sent.at_least_once
-        && status == MessageStatus::InDoubt
         && attempt.outcome() == AttemptOutcome::InDoubt
-        && evidence.kills.iter().any(|kill| (start..=end).contains(kill))
+        && (evidence.kills.iter().any(|kill| (start..=end).contains(kill))
+            || evidence.unanswered.contains(&sent.message_id))
 }
 
 /// A time as the kills have it.

@@ -40,8 +40,15 @@ pub struct Sent {
 pub struct Load {
     callers: JoinSet<Result<Vec<Sent>>>,
     stop: CancellationToken,
-    accepted: Arc<AtomicU64>,
+    heard: Arc<Heard>,
     incoming: Arc<Mutex<Vec<String>>>,
+}
+
+/// What callers heard, in numbers.
+#[derive(Debug, Default)]
+struct Heard {
+    accepted: AtomicU64,
+    refused: AtomicU64,
 }
 
 /// What the callers do beside sending.
@@ -52,12 +59,14 @@ pub struct Plan {
     pub at_least_once: f64,
     /// The longest pause between two calls of a caller.
     pub pause: Duration,
+    /// Messages in one call, at most.
+    pub batch: usize,
 }
 
 impl Load {
     pub fn start(grpc: SocketAddr, plan: Plan) -> Self {
         let stop = CancellationToken::new();
-        let accepted = Arc::new(AtomicU64::new(0));
+        let heard = Arc::<Heard>::default();
         let mut callers = JoinSet::new();
         for number in 0..CALLERS {
             let caller = Caller {
@@ -65,16 +74,21 @@ impl Load {
                 client: MessagingServiceClient::new(channel(grpc)),
                 random: StdRng::seed_from_u64(plan.seed.wrapping_add(number)),
                 plan: plan.clone(),
-                accepted: accepted.clone(),
+                heard: heard.clone(),
             };
             callers.spawn(caller.run(stop.clone()));
         }
-        Self { callers, stop, accepted, incoming: Arc::default() }
+        Self { callers, stop, heard, incoming: Arc::default() }
     }
 
     /// How many first OKs were heard so far.
     pub fn accepted(&self) -> u64 {
-        self.accepted.load(Ordering::Relaxed)
+        self.heard.accepted.load(Ordering::Relaxed)
+    }
+
+    /// How often callers were told to come back later.
+    pub fn refused(&self) -> u64 {
+        self.heard.refused.load(Ordering::Relaxed)
     }
 
     /// Notes an incoming message that the provider was told to post.
@@ -99,22 +113,28 @@ struct Caller {
     client: MessagingServiceClient<Channel>,
     random: StdRng,
     plan: Plan,
-    accepted: Arc<AtomicU64>,
+    heard: Arc<Heard>,
 }
 
 impl Caller {
     async fn run(mut self, stop: CancellationToken) -> Result<Vec<Sent>> {
         let mut all: Vec<Sent> = Vec::new();
         while !stop.is_cancelled() {
-            let sent = self.next(all.len()).await?;
-            all.push(sent);
-            self.accepted.fetch_add(1, Ordering::Relaxed);
+            let batch = self.random.random_range(1..=self.plan.batch);
+            let mut sent: Vec<Sent> = (0..batch).map(|i| self.next(all.len() + i)).collect();
+            let answers = self.send(&sent).await?;
+            for (sent, answer) in sent.iter_mut().zip(answers) {
+                sent.message_id = answer.message_id;
+            }
+            self.heard.accepted.fetch_add(sent.len() as u64, Ordering::Relaxed);
+            all.extend(sent);
             // Now and then somebody asks again for what was accepted long ago, perhaps several processes ago.
             if self.random.random_bool(0.05) {
-                let earlier = &all[self.random.random_range(0..all.len())];
-                let again = self.send(earlier.clone()).await?;
-                ensure!(again.deduplicated, "{}: accepted again as if it were new", earlier.key);
-                ensure!(again.message_id == earlier.message_id, "{}: a second message of one key", earlier.key);
+                let earlier = &all[self.random.random_range(0..all.len())].clone();
+                for again in self.send(std::slice::from_ref(earlier)).await? {
+                    ensure!(again.deduplicated, "{}: accepted again as if it were new", earlier.key);
+                    ensure!(again.message_id == earlier.message_id, "{}: a second message of one key", earlier.key);
+                }
             }
             let pause = self.plan.pause.mul_f64(self.random.random());
             tokio::time::sleep(pause).await;
@@ -122,38 +142,82 @@ impl Caller {
         Ok(all)
     }
 
-    async fn next(&mut self, place: usize) -> Result<Sent> {
-        let sent = Sent {
+    fn next(&mut self, place: usize) -> Sent {
+        Sent {
             message_id: String::new(),
             key: format!("caller {} message {place}", self.number),
             to: format!("3519100{:02}{:03}", self.number, self.random.random_range(0..PEOPLE)),
             at_least_once: self.random.random_bool(self.plan.at_least_once),
-        };
-        let answer = self.send(sent.clone()).await?;
-        Ok(Sent { message_id: answer.message_id, ..sent })
+        }
     }
 
-    /// Calls until the answer is OK, always with the same key.
-    async fn send(&mut self, sent: Sent) -> Result<proto::SendMessageResponse> {
-        let policy = if sent.at_least_once { InDoubtPolicy::AtLeastOnce } else { InDoubtPolicy::Unspecified };
-        let mut request = text("acme", &format!("+{}", sent.to), &sent.key);
-        request.options = Some(proto::SendOptions {
-            idempotency_key: sent.key.clone(),
-            in_doubt_policy: policy as i32,
-            ..Default::default()
-        });
+    /// Calls until the answer to each message is OK, always with the same keys; alone messages by SendMessage, others by
+    /// BatchSend. What a batch did not get in goes again together with what it did.
+    async fn send(&mut self, messages: &[Sent]) -> Result<Vec<proto::SendMessageResponse>> {
+        let requests: Vec<proto::SendMessageRequest> = messages.iter().map(request).collect();
         loop {
-            match tokio::time::timeout(CALL_LIMIT, self.client.send_message(request.clone())).await {
-                Ok(Ok(answer)) => return Ok(answer.into_inner()),
-                // Every error that a gateway answers has details; one without is the connection's.
-                Ok(Err(status)) => match status.code() {
-                    Code::Unavailable | Code::ResourceExhausted => {}
-                    _ if status.details().is_empty() => {}
-                    _ => bail!("{}: {status:?}", sent.key),
+            match tokio::time::timeout(CALL_LIMIT, self.call(requests.clone())).await {
+                Ok(Ok(answers)) => return Ok(answers),
+                Ok(Err(status)) => match Code::from_i32(status.code) {
+                    Code::Unavailable | Code::ResourceExhausted => {
+                        // The gateway's own word has details; without, it is the connection's.
+                        self.heard.refused.fetch_add(u64::from(status.of_the_gateway), Ordering::Relaxed);
+                    }
+                    _ if !status.of_the_gateway => {}
+                    _ => bail!("{}: {status:?}", messages[0].key),
                 },
                 Err(_) => {}
             }
             tokio::time::sleep(Duration::from_millis(self.random.random_range(5..30))).await;
         }
     }
+
+    async fn call(
+        &mut self,
+        mut requests: Vec<proto::SendMessageRequest>,
+    ) -> Result<Vec<proto::SendMessageResponse>, No> {
+        use proto::batch_send_entry::Entry;
+        use proto::batch_send_result::Result::{Accepted, Error};
+        if requests.len() == 1 {
+            let answer = self.client.send_message(requests.remove(0)).await.map_err(|status| No::from(&status))?;
+            return Ok(vec![answer.into_inner()]);
+        }
+        let entry = |request| proto::BatchSendEntry { entry: Some(Entry::Message(request)) };
+        let batch = proto::BatchSendRequest { entries: requests.into_iter().map(entry).collect() };
+        let answer = self.client.batch_send(batch).await.map_err(|status| No::from(&status))?.into_inner();
+        let results = answer.results.into_iter().map(|result| match result.result {
+            Some(Accepted(accepted)) => Ok(accepted),
+            Some(Error(error)) => Err(No { code: error.code, of_the_gateway: true, words: error.message }),
+            None => Err(No { code: Code::Internal as i32, of_the_gateway: true, words: "no result".into() }),
+        });
+        results.collect()
+    }
+}
+
+/// What a caller heard instead of OK.
+#[derive(Debug)]
+struct No {
+    code: i32,
+    /// Every error that a gateway answers has details; one without is the connection's.
+    of_the_gateway: bool,
+    #[allow(dead_code, reason = "shown by Debug")]
+    words: String,
+}
+
+impl From<&tonic::Status> for No {
+    fn from(status: &tonic::Status) -> Self {
+        let of_the_gateway = !status.details().is_empty();
+        Self { code: status.code() as i32, of_the_gateway, words: status.message().to_owned() }
+    }
+}
+
+fn request(sent: &Sent) -> proto::SendMessageRequest {
+    let policy = if sent.at_least_once { InDoubtPolicy::AtLeastOnce } else { InDoubtPolicy::Unspecified };
+    let mut request = text("acme", &format!("+{}", sent.to), &sent.key);
+    request.options = Some(proto::SendOptions {
+        idempotency_key: sent.key.clone(),
+        in_doubt_policy: policy as i32,
+        ..Default::default()
+    });
+    request
 }

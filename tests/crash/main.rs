@@ -1,21 +1,26 @@
-//! The real binary, killed at random moments under load, and stopped, and started again: nothing that was accepted is
-//! lost, and nothing is handed over twice in silence. The fake provider lives in the test, outlives every kill, and is the
-//! judge.
+//! The real binary under every fault of the rules of delivery: nothing that was accepted is lost, and nothing is handed over
+//! twice in silence. The fake provider lives in the test, outlives every kill, and is the judge.
 //!
-//! `CRASH_KILLS` is how often each campaign kills (6 unless set); `./dev crash` runs 100. `CRASH_SEED` repeats the choices
-//! of a run, whose seed is printed.
+//! `./dev faults` runs it at length and prints a table (docs/faults.md). What sizes it: `FAULT_KILLS` is how often each of the
+//! campaigns that kill does so (6 unless set), `FAULT_ROUNDS` how often each other fault comes (2), `FAULT_BATCH` how many
+//! messages a caller sends at once, at most (2). `FAULT_SEED` repeats the choices of a run, whose seed is printed.
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
-mod balancer;
+mod cable;
 mod callbacks;
 mod campaign;
+#[allow(dead_code, reason = "what the stories need of it")]
+#[path = "../story/cast.rs"]
+mod cast;
 #[allow(dead_code, reason = "what the in-process tests need of it")]
 #[path = "../it/database.rs"]
 mod database;
-mod fallback;
+mod database_away;
+mod disk;
 #[allow(dead_code, reason = "what the in-process tests need of it")]
 #[path = "../it/callbacks/endpoint.rs"]
 mod endpoint;
+mod fallback;
 #[allow(dead_code, reason = "what the in-process tests need of it")]
 #[path = "../it/gateway.rs"]
 mod gateway;
@@ -23,9 +28,14 @@ mod judge;
 mod judge_tests;
 mod load;
 mod metrics;
+mod postgres;
 mod process;
+mod provider;
 mod replicas;
 mod restart;
 mod scene;
+mod soak;
 mod stop;
+mod stopped_reader;
 mod subscriber;
+mod table;

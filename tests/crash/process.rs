@@ -53,7 +53,9 @@ pub struct Setup {
     /// Where the log goes; each start appends.
     pub log: PathBuf,
     /// Settings as flags: `("engine-lease", "3s")`.
-    pub settings: Vec<(&'static str, &'static str)>,
+    pub settings: Vec<(&'static str, String)>,
+    /// Faults that the process carries in itself (`recado::faults`).
+    pub faults: Vec<(&'static str, String)>,
 }
 
 impl Setup {
@@ -64,21 +66,46 @@ impl Setup {
             public_url: format!("http://{}", addresses.http),
             database_url: database_url.to_owned(),
             log: folder.join(format!("gateway-{}.log", addresses.grpc.port())),
-            settings: vec![("engine-call-limit", "1500ms"), ("engine-lease", "2s"), ("engine-in-doubt-wait", "1s")],
+            settings: Vec::new(),
+            faults: Vec::new(),
         }
+        .with("engine-call-limit", "1500ms")
+        .with("engine-lease", "2s")
+        .with("engine-in-doubt-wait", "1s")
     }
 
     /// With another value of a setting.
-    pub fn with(mut self, setting: &'static str, value: &'static str) -> Self {
+    pub fn with(mut self, setting: &'static str, value: impl Into<String>) -> Self {
         self.settings.retain(|(name, _)| *name != setting);
-        self.settings.push((setting, value));
+        self.settings.push((setting, value.into()));
         self
+    }
+
+    /// With a wrong clock: `+60s`, `-30s`.
+    pub fn with_clock(mut self, clock: &str) -> Self {
+        self.faults.push(("FAULT_CLOCK", clock.to_owned()));
+        self
+    }
+
+    /// In another time, for the database as well: `+26h`, `x1440`.
+    pub fn with_time(mut self, time: &str) -> Self {
+        self.faults.push(("FAULT_TIME", time.to_owned()));
+        self
+    }
+
+    /// Starts a process that dies at a step of a message's way, when it gets there so many times.
+    pub fn spawn_doomed(&self, step: &str, times: u64) -> Result<Process> {
+        let mut setup = self.clone();
+        setup.faults.push(("FAULT_CRASH_AT", format!("{step}:{times}")));
+        setup.spawn()
     }
 
     /// Starts the process, and does not wait for it.
     pub fn spawn(&self) -> Result<Process> {
         let log = File::options().create(true).append(true).open(&self.log)?;
-        let mut command = Command::new(env!("CARGO_BIN_EXE_recado"));
+        // Files that may not grow must be an error to the gateway, as a full disk is, and not a signal.
+        let mut command = Command::new("sh");
+        command.args(["-c", r#"trap '' XFSZ; exec "$0" "$@""#, env!("CARGO_BIN_EXE_recado")]);
         // Settings of whoever runs the tests are none of the gateway's.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("RECADO_")) {
             command.env_remove(name);
@@ -93,6 +120,7 @@ impl Setup {
             .args(["--guard-allow", "127.0.0.1"])
             .env("RECADO_DATABASE_URL", &self.database_url)
             .env("RECADO_MASTER_KEY", "7f".repeat(32))
+            .envs(self.faults.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log);
@@ -138,6 +166,18 @@ impl Process {
         let line = tokio::time::timeout(PATIENCE, line).await.context("the gateway does not get ready")???;
         ensure!(line.contains("grpc_addr"), "the gateway did not start; its last complaints:\n{}", self.complaints());
         Ok(())
+    }
+
+    /// Its number, at the system.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it died, as it was doomed to.
+    pub fn died(&mut self) -> Result<bool> {
+        let Some(status) = self.child.try_wait()? else { return Ok(false) };
+        ensure!(status.code().is_none(), "the gateway ended by itself, {status}:\n{}", self.complaints());
+        Ok(true)
     }
 
     /// SIGKILL.

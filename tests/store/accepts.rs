@@ -144,3 +144,27 @@ async fn an_sqlite_file_carries_one_process() -> Result<()> {
     Store::open(&database.url).await?;
     Ok(())
 }
+
+/// What a full disk does, without one: in the middle of a transaction SQLite undoes it by itself.
+#[tokio::test]
+async fn after_a_transaction_that_sqlite_undid_itself_what_is_accepted_is_on_disk() -> Result<()> {
+    use sea_orm::ConnectionTrait as _;
+    let bench = Bench::start(Engine::Sqlite).await?;
+    let beside = bench.database.connect().await?;
+    let trigger = |name: &str, peer: &str, how: &str| {
+        format!(
+            "CREATE TRIGGER {name} BEFORE INSERT ON messages WHEN NEW.peer = '{peer}' BEGIN SELECT RAISE({how}, 'no'); END"
+        )
+    };
+    let peer = |i| to(i).trim_start_matches('+').to_owned();
+    beside.execute_unprepared(&trigger("undo", &peer(1), "ROLLBACK")).await?;
+    beside.execute_unprepared(&trigger("refuse", &peer(2), "ABORT")).await?;
+    for i in [1, 2, 1, 2] {
+        assert!(bench.accept(&to(i), "refused").await.is_err());
+    }
+    let accepted = bench.writer.accept(accept(None, new(&to(3), "olá"))).await?.message_id;
+    assert!(bench.store.message(accepted).await?.is_some(), "others do not see it");
+    let database = bench.stop().await?;
+    assert!(Bench::start_on(database).await?.store.message(accepted).await?.is_some(), "it is gone after a restart");
+    Ok(())
+}

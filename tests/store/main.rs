@@ -6,6 +6,7 @@ mod database;
 
 mod accepts;
 mod claims;
+mod explore;
 mod heads;
 mod intakes;
 mod look_ups;
