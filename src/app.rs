@@ -149,6 +149,7 @@ impl App {
             stop: stop_serving.clone(),
             streams: streams.clone(),
             admit_limit: config.engine.admit_limit,
+            retention: config.retention.events,
             slow_consumer: config.events.slow_consumer,
             wake: engine_wake.clone(),
             shelf: shelf.clone(),

@@ -13,6 +13,7 @@ mod m20261122_000003_media;
 mod m20261122_000005_pace;
 mod m20261122_000006_look_ups;
 mod m20261122_000007_sender_health;
+mod m20261122_000013_upkeep;
 
 /// All migrations, oldest first.
 #[derive(Debug)]
@@ -28,6 +29,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000005_pace::Migration),
             Box::new(m20261122_000006_look_ups::Migration),
             Box::new(m20261122_000007_sender_health::Migration),
+            Box::new(m20261122_000013_upkeep::Migration),
         ]
     }
 }

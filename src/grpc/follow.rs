@@ -182,14 +182,19 @@ impl Follow {
             return Err(Error::KeyRevoked.into());
         }
         let Some(named) = &self.named else { return Ok(()) };
-        match self.services.store.subscription(&named.owner, &named.name).await {
-            Ok(Some(found)) if found.holder.is_some_and(|hold| hold.stream == named.stream) => Ok(()),
-            Ok(_) => Err(Error::SubscriptionTakenOver { cursor: self.cursor() }.into()),
+        let cause = match self.services.store.subscription(&named.owner, &named.name).await {
+            Ok(Some(found)) => match found.holder {
+                Some(hold) if hold.stream == named.stream => return Ok(()),
+                Some(_) => "TAKEN_OVER",
+                None => "MOVED",
+            },
+            Ok(None) => "DELETED",
             Err(error) => {
                 tracing::warn!(%error, "a subscription's hold could not be looked at");
-                Ok(())
+                return Ok(());
             }
-        }
+        };
+        Err(Error::SubscriptionTakenOver { cursor: self.cursor(), cause }.into())
     }
 
     async fn on_beat(&mut self) -> Result<(), End> {

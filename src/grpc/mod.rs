@@ -24,6 +24,7 @@ pub mod messaging;
 mod sender;
 pub mod server;
 pub mod status;
+mod subscriptions;
 pub mod templates;
 mod wire;
 
@@ -50,6 +51,8 @@ pub struct Services {
     pub streams: TaskTracker,
     /// How long a provider is asked before a message is accepted.
     pub admit_limit: Duration,
+    /// How long events are kept; `None`: for ever.
+    pub retention: Option<Duration>,
     /// A stream that takes nothing for this long ends.
     pub slow_consumer: Duration,
     /// Wakes the engine for a sender whose state changed.

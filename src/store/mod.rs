@@ -47,7 +47,7 @@ pub use look_ups::{LookUp, LookedUp};
 pub use media::{MediaClaim, MediaOutcome};
 pub use messages::{Found, MessageFilter};
 pub use senders::StoredSender;
-pub use subscriptions::{Hold, StoredSubscription};
+pub use subscriptions::{Hold, Lagging, StoredSubscription};
 pub use templates::{CatalogueState, Saved};
 pub use writer::{Listener, Writer};
 
