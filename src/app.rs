@@ -24,6 +24,7 @@ use crate::guarded::{Caps, Guarded};
 use crate::intake;
 use crate::media::{self, Shelf};
 use crate::provider::{AnySettings, HttpClient, sandbox};
+use crate::retention::Retention;
 use crate::seal::SealKey;
 use crate::senders::{Senders, Surroundings};
 use crate::store::{Appended, Listener, Store, Writer, sqlite_path};
@@ -175,6 +176,17 @@ impl App {
         parts.spawn(async move {
             taking_in.await;
             Ok("intake")
+        });
+        let retention = Retention {
+            store: store.clone(),
+            log: log.clone(),
+            shelf: shelf.clone(),
+            kept: config.retention.clone(),
+        };
+        let removing = retention.run(stop_serving.clone());
+        parts.spawn(async move {
+            removing.await;
+            Ok("retention")
         });
         let fetching = media::Parts {
             store: store.clone(),

@@ -3,6 +3,7 @@
 //! The way of a message: in at [`grpc`], through [`domain`], into [`store`], out through [`engine`] and a
 //! [`provider`]; back in at [`webhook`], through [`intake`] into the event log, out to subscribers through [`events`].
 //! Files that people send are fetched by [`media`], through the [`guarded`] client.
+//! What was kept long enough is removed by [`retention`].
 //! What providers have approved is read into [`catalogue`], and compared with what is to be sent.
 
 pub mod access;
@@ -19,6 +20,7 @@ pub mod guarded;
 pub mod intake;
 pub mod media;
 pub mod provider;
+pub mod retention;
 pub mod seal;
 pub mod senders;
 pub mod store;

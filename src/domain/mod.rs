@@ -11,6 +11,7 @@ pub mod message;
 pub mod pace;
 pub mod phone;
 pub mod progress;
+pub mod retention;
 pub mod sender;
 pub mod status;
 pub mod template;

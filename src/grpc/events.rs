@@ -225,7 +225,8 @@ impl EventService for Events {
         };
         let named = held.map(|(named, _)| named);
         let (answers, end, stream) = Answers::channel(BUFFER);
-        let follow = Follow { services: self.0.clone(), caller, filter, position, beat, named, answers, end };
+        let services = self.0.clone();
+        let follow = Follow { services, caller, filter, position, told: position, beat, named, answers, end };
         self.0.streams.spawn(follow.run(attached));
         Ok(Response::new(stream))
     }

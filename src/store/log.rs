@@ -128,16 +128,12 @@ impl Store {
     /// # Errors
     /// When the store is away.
     pub async fn log_oldest(&self) -> Result<i64, StoreError> {
-        let oldest = events::Entity::find()
-            .select_only()
-            .column(events::Column::Position)
-            .order_by_asc(events::Column::Position)
-            .limit(1)
-            .into_tuple::<i64>()
-            .one(self.read())
-            .await?;
-        match oldest {
-            Some(position) => Ok(position),
+        // From where retention stopped: what it removed may still stand in the index, and is not walked over.
+        let text = "SELECT position FROM events WHERE position > \
+                    COALESCE((SELECT place FROM upkeep WHERE kind = 'events'), 0) ORDER BY position LIMIT 1";
+        let statement = Statement::from_string(self.read().get_database_backend(), text);
+        match self.read().query_one_raw(statement).await? {
+            Some(row) => Ok(row.try_get("", "position")?),
             None => Ok(self.log_head().await? + 1),
         }
     }

@@ -35,6 +35,8 @@ mod rows;
 mod senders;
 mod subscriptions;
 mod templates;
+mod trim;
+mod upkeep;
 mod writer;
 
 pub use accept::{Accept, Accepted};
@@ -49,6 +51,8 @@ pub use messages::{Found, MessageFilter};
 pub use senders::StoredSender;
 pub use subscriptions::{Hold, Lagging, StoredSubscription};
 pub use templates::{CatalogueState, Saved};
+pub use trim::Trimmed;
+pub use upkeep::{Announced, Kind, Turn};
 pub use writer::{Listener, Writer};
 
 /// How long a lone statement may wait for a connection before the store counts as away.

@@ -22,6 +22,7 @@ mod pace;
 #[allow(dead_code, reason = "the contract suite uses the rest")]
 mod provider;
 mod refusal;
+mod retention;
 mod sandbox;
 mod senders;
 mod sending;
