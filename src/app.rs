@@ -177,12 +177,8 @@ impl App {
             taking_in.await;
             Ok("intake")
         });
-        let retention = Retention {
-            store: store.clone(),
-            log: log.clone(),
-            shelf: shelf.clone(),
-            kept: config.retention.clone(),
-        };
+        let retention =
+            Retention { store: store.clone(), log: log.clone(), shelf: shelf.clone(), kept: config.retention.clone() };
         let removing = retention.run(stop_serving.clone());
         parts.spawn(async move {
             removing.await;

@@ -3,7 +3,7 @@
 //! The way of a message: in at [`grpc`], through [`domain`], into [`store`], out through [`engine`] and a
 //! [`provider`]; back in at [`webhook`], through [`intake`] into the event log, out to subscribers through [`events`].
 //! Files that people send are fetched by [`media`], through the [`guarded`] client.
-//! What was kept long enough is removed by [`retention`].
+//! What was kept long enough is removed by [`retention`], a person's content by [`erasure`].
 //! What providers have approved is read into [`catalogue`], and compared with what is to be sent.
 
 pub mod access;
@@ -12,6 +12,7 @@ pub mod catalogue;
 pub mod config;
 pub mod domain;
 pub mod engine;
+pub mod erasure;
 pub mod error;
 pub mod events;
 pub mod fake;

@@ -156,6 +156,11 @@ pub struct DeliveryError {
 }
 
 impl DeliveryError {
+    /// Without the provider's words, which may name a person.
+    pub fn bare(self) -> Self {
+        Self { provider_message: String::new(), ..self }
+    }
+
     /// An error of our own finding.
     pub fn ours(reason: ErrorReason, message: impl Into<String>, retryable: bool) -> Self {
         Self { reason, provider_code: String::new(), provider_message: message.into(), retryable }
@@ -276,6 +281,8 @@ pub struct Message {
     pub provider_message_id: Option<String>,
     /// Why it was not delivered; only with a failure.
     pub error: Option<DeliveryError>,
+    /// When its recipient and what it said were erased.
+    pub erase_at_ms: Option<Millis>,
 }
 
 /// One hand-over of a message to a provider.

@@ -4,6 +4,7 @@ pub mod catalogue;
 pub mod contact;
 pub mod content;
 pub mod cursor;
+pub mod erasure;
 pub mod event;
 pub mod ids;
 pub mod media;

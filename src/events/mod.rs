@@ -264,6 +264,7 @@ mod tests {
             record_at_ms: 0,
             sender: SenderId::trusted("s".into()),
             payload: Payload::SenderChanged(SenderChanged::ours(SenderChange::Updated, "")),
+            erase_at_ms: None,
         };
         positions.map(|position| Arc::new(event(position))).collect()
     }

@@ -18,6 +18,7 @@ mod answer;
 pub mod auth;
 mod convert;
 mod download;
+mod erase;
 pub mod events;
 mod follow;
 pub mod messaging;

@@ -39,13 +39,15 @@ impl Retention {
 
     /// Removes what was announced long enough ago, and announces what is to go next.
     async fn events(&self, work: &mut Work<'_>, now: Millis) -> Result<(), StoreError> {
-        let oldest = self.store.log_oldest().await?;
-        work.turn.place = work.turn.place.max(oldest - 1);
+        // Rows that somebody else removed are stepped over; without any, the place stays where it is.
+        if let Some(first) = self.store.first_event().await? {
+            work.turn.place = work.turn.place.max(first - 1);
+        }
         let told = now - work.turn.announce_at_ms >= 2 * self.kept.interval.as_millis() as Millis;
         if told && !self.events_up_to(work, work.turn.announced).await? {
             return Ok(());
         }
-        let mut last = oldest - 1;
+        let mut last = work.turn.place;
         if self.kept.events.is_some() {
             last = last.max(self.store.place_before_time(cutoff(self.kept.events, now)).await?);
         }

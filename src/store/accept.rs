@@ -139,6 +139,7 @@ impl Accept {
             retries: Set(0),
             provider_message_id: Set(None),
             error: Set(None),
+            ..Default::default()
         };
         let event = NewEvent {
             sender: request.sender,

@@ -245,6 +245,8 @@ fn attempt_row(
 fn event_of(loaded: &Loaded, note: Note, now: Millis) -> NewEvent {
     let request = &loaded.terms.request;
     let fold = note.fold;
+    // What still comes about an erased message brings the person back in no event.
+    let erased = request.to.given.is_empty();
     let status = StatusChanged {
         message_id: loaded.id,
         status: note.status,
@@ -254,14 +256,17 @@ fn event_of(loaded: &Loaded, note: Note, now: Millis) -> NewEvent {
         contradicts_final: fold.is_some_and(|fold| fold.contradicts_final),
         to: request.to.given.clone(),
         peer: request.to.peer(),
-        provider_message_id: note.provider_message_id.or_else(|| loaded.progress.provider_message_id.clone()),
+        provider_message_id: note
+            .provider_message_id
+            .or_else(|| loaded.progress.provider_message_id.clone())
+            .filter(|_| !erased),
         attempt: note.attempt,
-        error: note.error,
+        error: note.error.map(|error| if erased { error.bare() } else { error }),
         callback_data: request.callback_data.clone(),
         labels: request.labels.clone(),
         pricing: note.pricing,
-        client_info: note.client_info,
-        contact: note.contact,
+        client_info: note.client_info.filter(|_| !erased),
+        contact: note.contact.filter(|_| !erased),
         provider_status: note.provider_status,
     };
     NewEvent {

@@ -199,6 +199,7 @@ fn message(row: messages::Model) -> Result<Message, StoreError> {
         due_at_ms: row.due_at_ms,
         provider_message_id: row.provider_message_id,
         error: row.error.as_deref().map(serde_json::from_str).transpose().map_err(|e| unreadable(e.to_string()))?,
+        erase_at_ms: row.erase_at_ms,
     })
 }
 

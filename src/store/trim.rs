@@ -109,8 +109,7 @@ impl Store {
             let marks = marks(list.len());
             let values = || list.iter().map(|seq| Value::from(*seq));
             // One that moved since it was looked at has a later status.
-            let text =
-                format!("DELETE FROM messages WHERE seq IN ({marks}) AND status_at_ms <= ${}", list.len() + 1);
+            let text = format!("DELETE FROM messages WHERE seq IN ({marks}) AND status_at_ms <= ${}", list.len() + 1);
             let values_and_time = values().chain([Value::from(latest)]);
             let deleted = transaction.execute_raw(rows::statement(backend, &text, values_and_time)).await?;
             trimmed.removed += deleted.rows_affected();
@@ -132,9 +131,8 @@ impl Store {
     /// # Errors
     /// When the store is away; then they are there.
     pub async fn trim_journal(&self, after: i64, step: u64, limit: &mut Limit) -> Result<Trimmed, StoreError> {
-        let text = format!(
-            "SELECT id AS place, receive_at_ms, pending FROM journal WHERE id > $1 ORDER BY id LIMIT {step}"
-        );
+        let text =
+            format!("SELECT id AS place, receive_at_ms, pending FROM journal WHERE id > $1 ORDER BY id LIMIT {step}");
         let row = |row: QueryResult| -> Result<Row, DbErr> {
             let came_at_ms = row.try_get("", "receive_at_ms")?;
             let pending: Option<bool> = row.try_get("", "pending")?;
@@ -237,7 +235,11 @@ impl Store {
             _ => format!("length(CAST({column} AS BLOB))"),
         };
         let size = columns.iter().map(size).collect::<Vec<_>>().join(" + ");
-        let end = |order: &str| format!("SELECT * FROM (SELECT {size} AS n FROM {table} ORDER BY {key} {order} LIMIT {SAMPLE}) AS {order}_end");
+        let end = |order: &str| {
+            format!(
+                "SELECT * FROM (SELECT {size} AS n FROM {table} ORDER BY {key} {order} LIMIT {SAMPLE}) AS {order}_end"
+            )
+        };
         let text = format!(
             "SELECT CAST(COALESCE(AVG(n), 0) AS bigint) AS n FROM ({} UNION ALL {}) AS both_ends",
             end("ASC"),

@@ -9,6 +9,7 @@ mod database;
 mod devino;
 mod dialog360;
 mod digivox;
+mod erasure;
 mod events;
 mod gateway;
 mod infobip;

@@ -10,6 +10,7 @@ mod intakes;
 mod look_ups;
 mod media;
 mod templates;
+mod upkeep;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
