@@ -21,7 +21,7 @@ use crate::engine::{self, Backoff, Engine};
 use crate::events::Log;
 use crate::grpc::{self, Services};
 use crate::guarded::{Caps, Guarded};
-use crate::intake;
+use crate::intake::{self, history::History};
 use crate::media::{self, Shelf};
 use crate::provider::{AnySettings, HttpClient, sandbox};
 use crate::retention::Retention;
@@ -172,9 +172,16 @@ impl App {
             Ok("engine")
         });
         let look_up_writer = writer.clone();
+        let history = History::open(&store, writer.clone(), senders.clone(), config.webhook.history).await?;
         let taking_in = intake::run(store.clone(), writer, senders.clone(), intake_wake, stop_serving.clone());
+        let stop = stop_serving.clone();
         parts.spawn(async move {
-            taking_in.await;
+            let catching_up = async {
+                if let Some(history) = history {
+                    history.run(stop).await;
+                }
+            };
+            tokio::join!(taking_in, catching_up);
             Ok("intake")
         });
         let retention =

@@ -42,6 +42,9 @@ pub enum SealError {
     Random,
 }
 
+/// How much longer a text is when it is sealed: its form, its nonce and its tag.
+pub const OVERHEAD: usize = 1 + NONCE_LEN + 16;
+
 impl SealKey {
     /// A key as it is configured: 32 bytes as base64 or hex.
     ///

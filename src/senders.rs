@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 
+use bytes::Bytes;
 use url::Url;
 
 use crate::domain::pace::Rate;
@@ -163,6 +164,22 @@ impl Senders {
         Ok(StoredSender { sender, sealed_settings })
     }
 
+    /// A webhook's body as the journal keeps it: it holds what people wrote.
+    ///
+    /// # Errors
+    /// When the system gives no random bytes.
+    pub fn seal_webhook(&self, sender: &SenderId, body: &[u8]) -> Result<Bytes, SealError> {
+        Ok(self.key.seal(body, &place_of_webhooks(sender))?.into())
+    }
+
+    /// The body again.
+    ///
+    /// # Errors
+    /// When it was sealed under another key, or is damaged.
+    pub fn unseal_webhook(&self, sender: &SenderId, sealed: &[u8]) -> Result<Bytes, SealError> {
+        Ok(self.key.unseal(sealed, &place_of_webhooks(sender))?.into())
+    }
+
     fn build(&self, stored: StoredSender) -> Result<Account, SendersError> {
         let StoredSender { sender, sealed_settings } = stored;
         let plain = self.key.unseal(&sealed_settings, &place(&sender.id))?;
@@ -177,4 +194,9 @@ impl Senders {
 /// What a sender's settings are sealed to.
 fn place(sender: &SenderId) -> String {
     format!("the settings of sender {sender}")
+}
+
+/// What the bodies of a sender's webhooks are sealed to.
+fn place_of_webhooks(sender: &SenderId) -> String {
+    format!("a webhook of sender {sender}")
 }

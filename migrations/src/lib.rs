@@ -14,6 +14,7 @@ mod m20261122_000005_pace;
 mod m20261122_000006_look_ups;
 mod m20261122_000007_sender_health;
 mod m20261122_000013_upkeep;
+mod m20261122_000014_journal;
 
 /// All migrations, oldest first.
 #[derive(Debug)]
@@ -30,6 +31,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000006_look_ups::Migration),
             Box::new(m20261122_000007_sender_health::Migration),
             Box::new(m20261122_000013_upkeep::Migration),
+            Box::new(m20261122_000014_journal::Migration),
         ]
     }
 }

@@ -119,6 +119,9 @@ pub struct Templates {
 pub struct Webhook {
     /// Largest body that is taken, in bytes.
     pub body_limit: usize,
+    /// How far back providers are asked, at the start, for what people wrote while the gateway was away.
+    #[serde(deserialize_with = "duration")]
+    pub history: Duration,
 }
 
 /// How files that people sent are fetched and kept.

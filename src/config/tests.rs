@@ -153,7 +153,7 @@ fn passwords_in_a_database_address_are_hidden() {
 
 /// Pitfall O5.
 #[test]
-fn a_lease_that_is_not_longer_than_the_call_is_refused() {
+fn o5_a_lease_that_is_not_longer_than_the_call_is_refused() {
     let error = refused("[engine]\nlease = '30s'", &[], Flags::default());
     assert!(error.contains("engine.lease is 30s and engine.call_limit is 30s"), "{error}");
     read("[engine]\nlease = '31s'", &[], Flags::default()).unwrap();

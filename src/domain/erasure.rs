@@ -44,7 +44,9 @@ impl Person {
             Payload::IncomingMessage(incoming) => (&incoming.peer, Some(&incoming.contact)),
             Payload::TemplateChanged(_) | Payload::SenderChanged(_) => return BTreeSet::new(),
         };
-        let contact = contact.filter(|contact| self.is(contact) || self.names.contains(own));
+        if !self.is_meant(payload) {
+            return BTreeSet::new();
+        }
         let all = contact.into_iter().flat_map(Contact::peers).chain([own.clone()]);
         let one_form = |name: String| PhoneNumber::digits_of(&name).map_or(name, |digits| peer_of(&digits));
         all.map(one_form).filter(|name| !name.is_empty() && !self.names.contains(name)).collect()
@@ -55,6 +57,9 @@ impl Person {
         Self::new(self.names.iter().cloned().chain(names))
     }
 }
+
+/// Ids shorter than this are not looked for: they would be found everywhere.
+const ID_MIN: usize = 6;
 
 /// Finds a person in webhooks: by their names, and by what providers call the messages that were said to them and by them.
 /// One of which it cannot be told for sure counts as one that names them.
@@ -74,7 +79,7 @@ impl Mentions {
         let of_numbers = person.names.iter().filter(is_number);
         let numbers: Vec<String> =
             of_numbers.flat_map(|name| variants_of(name).into_iter().chain([name.clone()])).collect();
-        let given = person.names.iter().map(String::as_str).chain(ids).filter(|text| !text.is_empty());
+        let given = person.names.iter().map(String::as_str).chain(ids.filter(|id| id.len() >= ID_MIN));
         // Some write JSON with `\/`.
         let given: Vec<String> = given.flat_map(|text| [text.to_owned(), text.replace('/', "\\/")]).collect();
         Ok(Self { whole: AhoCorasick::new(numbers.iter().chain(&given))?, numbers: AhoCorasick::new(&numbers)? })
@@ -235,6 +240,7 @@ mod tests {
             window_expire_at_ms: 7,
             forwarded: true,
             frequently_forwarded: false,
+            backfilled: false,
         };
         let bare = bare_payload(&Payload::IncomingMessage(incoming.clone())).unwrap();
         let Payload::IncomingMessage(read) = serde_json::from_str(&bare).unwrap() else { panic!("{bare}") };
@@ -295,7 +301,7 @@ mod tests {
         ] {
             assert_eq!(mentions.are_in(body.as_bytes()), mentioned, "{body}");
         }
-        let nobody = Mentions::new(&Person::default(), ["", "7"].into_iter()).unwrap();
-        assert!(!nobody.are_in(b"anything, 77") && nobody.are_in(b"message 7"));
+        let nobody = Mentions::new(&Person::default(), ["", "7", "700001"].into_iter()).unwrap();
+        assert!(!nobody.are_in(b"message 7, of 7000012") && nobody.are_in(b"message 700001"));
     }
 }

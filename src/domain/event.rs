@@ -161,6 +161,9 @@ pub struct IncomingMessage {
     /// It was forwarded many times before.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub frequently_forwarded: bool,
+    /// No webhook brought it: it was read from the provider's list.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub backfilled: bool,
 }
 
 /// The message or product that an incoming message answers.

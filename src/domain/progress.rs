@@ -150,6 +150,15 @@ impl Progress {
         self.claim.is_some() && self.status == MessageStatus::Sending && number == self.attempt
     }
 
+    /// Which attempt a report is about that names the message, and the provider's id `provider_id`, which is no known
+    /// attempt's: the last, unless that has another id; then the one before it, whose answer was lost (O8).
+    pub fn attempt_of(&self, provider_id: Option<&str>) -> i32 {
+        match (provider_id, &self.provider_message_id) {
+            (Some(given), Some(known)) if given != known && self.attempt > 1 => self.attempt - 1,
+            _ => self.attempt,
+        }
+    }
+
     /// Whether later messages of the conversation must wait for this one: it is due, under way or between two tries. One
     /// that waits for its send time has not joined the queue, and one in doubt was handed over, perhaps.
     pub fn holds_conversation(&self) -> bool {

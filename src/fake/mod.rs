@@ -1,6 +1,7 @@
 //! A provider that does what a script says, over real HTTP, and keeps a ledger of what it was really handed: for our
 //! tests and benchmarks, and as `recado fake-provider` for yours. `README.md` in this folder is its manual.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -68,6 +69,7 @@ impl FakeProvider {
             poster: post::Poster::new(stop.clone())?,
             ids: AtomicU64::new(first_id()),
             files: files::Asked::default(),
+            written: Mutex::default(),
         });
         let router =
             providers().nest("/_control", control::router()).nest("/files", files::router()).with_state(fake.clone());
@@ -189,9 +191,29 @@ struct Fake {
     poster: Arc<post::Poster>,
     ids: AtomicU64,
     files: files::Asked,
+    /// What people wrote, oldest first, whether or not it could be posted; for providers that list it.
+    written: Mutex<VecDeque<(&'static str, Map<String, Value>)>>,
 }
 
+/// Messages of people that are kept to be listed.
+const WRITTEN_MAX: usize = 10_000;
+
 impl Fake {
+    /// Keeps what a person wrote, as `provider` lists it.
+    fn keep_written(&self, provider: &'static str, message: Map<String, Value>) {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if written.len() == WRITTEN_MAX {
+            written.pop_front();
+        }
+        written.push_back((provider, message));
+    }
+
+    /// What people wrote at `provider`, newest first.
+    fn written(&self, provider: &str) -> Vec<Map<String, Value>> {
+        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        written.iter().rev().filter(|(at, _)| *at == provider).map(|(_, message)| message.clone()).collect()
+    }
+
     fn play(&self) -> Arc<script::Play> {
         self.play.read().unwrap_or_else(PoisonError::into_inner).clone()
     }

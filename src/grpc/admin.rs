@@ -6,7 +6,7 @@ use tonic::{Request, Response, Status};
 
 use super::messaging::page_size;
 use super::sender::{answer_sender, new_sender, updated};
-use super::{Services, answer, auth, convert};
+use super::{Services, answer, auth, convert, journal};
 use crate::access::{self, Caller, Scope};
 use crate::domain::event::SenderChange;
 use crate::domain::message::ErrorReason;
@@ -360,16 +360,16 @@ impl AdminService for Admin {
         &self,
         request: Request<proto::ListWebhookDeliveriesRequest>,
     ) -> Result<Response<proto::ListWebhookDeliveriesResponse>, Status> {
-        auth::caller(&request, Scope::Admin)?;
-        Err(Error::NotImplemented("ListWebhookDeliveries").into())
+        let caller = auth::caller(&request, Scope::Admin)?;
+        Ok(Response::new(journal::list(&self.0, &caller, request.into_inner()).await?))
     }
 
     async fn replay_webhook_deliveries(
         &self,
         request: Request<proto::ReplayWebhookDeliveriesRequest>,
     ) -> Result<Response<proto::ReplayWebhookDeliveriesResponse>, Status> {
-        auth::caller(&request, Scope::Admin)?;
-        Err(Error::NotImplemented("ReplayWebhookDeliveries").into())
+        let caller = auth::caller(&request, Scope::Admin)?;
+        Ok(Response::new(journal::replay(&self.0, &caller, request.into_inner()).await?))
     }
 
     async fn erase_contact(

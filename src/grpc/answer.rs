@@ -163,6 +163,7 @@ fn incoming_message(incoming: &IncomingMessage) -> proto::IncomingMessage {
         window_expire_time: Some(timestamp(incoming.window_expire_at_ms)),
         forwarded: incoming.forwarded,
         frequently_forwarded: incoming.frequently_forwarded,
+        backfilled: incoming.backfilled,
     }
 }
 

@@ -43,6 +43,7 @@ pub(super) async fn erase(
         writer: services.writer.clone(),
         log: services.log.clone(),
         shelf: services.shelf.clone(),
+        accounts: services.senders.clone(),
         person: Person::new(names),
         senders: visible_senders(services, caller, senders).await?,
     };

@@ -21,6 +21,7 @@ mod download;
 mod erase;
 pub mod events;
 mod follow;
+mod journal;
 pub mod messaging;
 mod sender;
 pub mod server;

@@ -14,6 +14,8 @@ use crate::provider::{Report, Unreadable, Webhook};
 use crate::senders::{Account, Senders};
 use crate::store::{Intake, Item, JournalEntry, Parsed, Store, StoreError, Writer};
 
+pub mod history;
+
 /// Webhooks that one look brings.
 const PAGE: u64 = 64;
 /// How often the journal is looked at beside the wake-ups.
@@ -89,16 +91,17 @@ async fn take_in(writer: &Writer, intake: Intake) -> Result<(), StoreError> {
 fn read(senders: &Senders, account: Option<&Account>, entry: JournalEntry) -> Intake {
     let JournalEntry { id, sender, provider, receive_at_ms, body } = entry;
     let bytes = body.len();
-    let webhook = Webhook { headers: Vec::new(), query: Vec::new(), path_token: None, body, receive_at_ms };
-    let parsed = match account {
-        Some(account) => {
+    let webhook = |body| Webhook { headers: Vec::new(), query: Vec::new(), path_token: None, body, receive_at_ms };
+    let parsed = match (account, senders.unseal_webhook(&sender, &body).map(webhook)) {
+        (Some(account), Ok(webhook)) => {
             let parse = AssertUnwindSafe(|| account.provider.parse(&webhook));
             match std::panic::catch_unwind(parse) {
                 Ok(items) => sort(senders, account, items),
                 Err(_) => unreadable("the parser panicked".into()),
             }
         }
-        None => unreadable(format!("sender {sender} was deleted")),
+        (None, _) => unreadable(format!("sender {sender} was deleted")),
+        (Some(_), Err(error)) => unreadable(error.to_string()),
     };
     if let Some(problem) = &parsed.problem {
         metrics::counter!("recado_webhook_items_unreadable_total", "provider" => provider)

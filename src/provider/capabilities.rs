@@ -51,6 +51,8 @@ pub struct Capabilities {
     pub catalogue: bool,
     /// Whether messages must be asked after, since webhooks do not tell all ([`super::Provider::look_up`]).
     pub look_up: bool,
+    /// Whether the provider keeps a list of what people wrote ([`super::Provider::history`]).
+    pub history: bool,
     /// Whether the provider is asked before a message is accepted ([`super::Provider::admits`]).
     pub admits: bool,
 }
@@ -78,6 +80,7 @@ impl Default for Capabilities {
             echoes_message_id: false,
             catalogue: false,
             look_up: false,
+            history: false,
             admits: false,
         }
     }

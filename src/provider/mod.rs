@@ -107,6 +107,15 @@ pub trait Provider: fmt::Debug + Send + Sync {
         Err(AskError::NotSupported)
     }
 
+    /// Reads what people wrote since a time, where the provider keeps a list of it: a webhook that found nobody at home may
+    /// not come again. Each is what the journal keeps of a webhook, for [`Provider::parse`] to read. Oldest first.
+    ///
+    /// # Errors
+    /// [`AskError::NotSupported`] where [`Capabilities::history`] is false, or where these settings leave open which list.
+    async fn history(&self, _since_ms: Millis) -> Result<Vec<Bytes>, AskError> {
+        Err(AskError::NotSupported)
+    }
+
     /// Asks, before a message is accepted, what only the provider knows and without which the hand-over must fail.
     ///
     /// # Errors

@@ -86,6 +86,8 @@ pub struct IncomingReport {
     pub forwarded: bool,
     /// It was forwarded many times before.
     pub frequently_forwarded: bool,
+    /// No webhook brought it: it was read from the provider's list.
+    pub backfilled: bool,
 }
 
 impl IncomingReport {
@@ -103,6 +105,7 @@ impl IncomingReport {
             referral: None,
             forwarded: false,
             frequently_forwarded: false,
+            backfilled: false,
         }
     }
 }

@@ -11,7 +11,7 @@ use super::accept::{self, Accept, Accepted, KeyUsed};
 use super::changes::Changes;
 use super::claims::{self, Claimed, EndedCall, Wanted};
 use super::intake::{self, Incoming, Intake, KnownReports, Match, Parked, ProviderId};
-use super::journal::{self, NewJournalEntry};
+use super::journal::{self, NewJournalEntry, Told};
 use super::log::{self, Appended, NewEvent};
 use super::look_ups::{self, LookUp, LookedUp};
 use super::{Store, StoreError, health, notices, pace, rows};
@@ -106,6 +106,7 @@ pub(super) async fn write(
         known: KnownReports::default(),
         learnt: Vec::new(),
         events: Vec::new(),
+        told: Told::default(),
         effects: Effects::default(),
     };
     let mut done: Vec<Option<Done>> = vec![None; ops.len()];
@@ -113,8 +114,9 @@ pub(super) async fn write(
     batch.journal(ops).await?;
     batch.health(ops).await?;
     batch.accepts_and_events(ops, &mut done).await?;
-    let Batch { changes, mut effects, learnt, .. } = batch;
+    let Batch { changes, mut effects, learnt, told, .. } = batch;
     changes.write(transaction).await?;
+    told.write(transaction).await?;
     intake::learn_ids(transaction, learnt).await?;
     for (op, done) in ops.iter().zip(&mut done) {
         match op {
@@ -141,6 +143,8 @@ struct Batch<'t> {
     /// Providers' ids of attempts whose answer brought none.
     learnt: Vec<(Match, String)>,
     events: Vec<NewEvent>,
+    /// How many of them each webhook made.
+    told: Told,
     effects: Effects,
 }
 
@@ -231,8 +235,8 @@ impl Batch<'_> {
     /// Folds what was reported of a message while its attempt was under way.
     fn fold_withheld(&mut self, seq: i64, withheld: &[Parked]) {
         let Some(attempt) = self.changes.get(seq).map(|loaded| loaded.progress.attempt) else { return };
-        for Parked { receive_at_ms, report, .. } in withheld {
-            self.fold((seq, attempt), report, *receive_at_ms);
+        for Parked { receive_at_ms, report, journal_id, .. } in withheld {
+            self.fold((seq, attempt), report, *receive_at_ms, *journal_id);
         }
         self.changes.step(seq, self.now, None, |progress, _| {
             progress.withheld = false;
@@ -318,32 +322,35 @@ impl Batch<'_> {
         let parked = self.answered(ops).await?;
 
         let fresh = intakes.iter().flat_map(|intake| {
-            status_reports(intake).map(|(sender, report)| (sender.clone(), intake.receive_at_ms, report))
+            let journal_id = Some(intake.journal_id);
+            status_reports(intake)
+                .map(move |(sender, report)| (sender.clone(), intake.receive_at_ms, report, journal_id))
         });
         let answers = ops.iter().filter_map(|op| if let Op::LookedUp(answer) = op { Some(answer) } else { None });
         let asked = answers.flat_map(|answer| {
-            answer.reports.iter().map(|report| (answer.sender.clone(), answer.receive_at_ms, report))
+            answer.reports.iter().map(|report| (answer.sender.clone(), answer.receive_at_ms, report, None))
         });
-        let waiting = parked.iter().map(|parked| (parked.sender.clone(), parked.receive_at_ms, &parked.report));
+        let waiting = parked.iter();
+        let waiting = waiting.map(|one| (one.sender.clone(), one.receive_at_ms, &one.report, one.journal_id));
         let (mut matched, mut kept) = (Vec::new(), Vec::new());
-        for (sender, receive_at_ms, report) in waiting.chain(fresh).chain(asked) {
+        for (sender, receive_at_ms, report, journal_id) in waiting.chain(fresh).chain(asked) {
             match self.find(&sender, report, &matches) {
                 Some((seq, number)) if self.withhold(seq, number) => {
                     let mut report = report.clone();
                     report.message_id = self.changes.get(seq).map(|loaded| loaded.id);
-                    kept.push(Parked { sender, receive_at_ms, report });
+                    kept.push(Parked { sender, receive_at_ms, report, journal_id });
                 }
-                Some(found) => matched.push((found, receive_at_ms, report)),
+                Some(found) => matched.push((found, receive_at_ms, report, journal_id)),
                 None => {
                     metrics::counter!("recado_reports_parked_total").increment(1);
-                    kept.push(Parked { sender, receive_at_ms, report: report.clone() });
+                    kept.push(Parked { sender, receive_at_ms, report: report.clone(), journal_id });
                 }
             }
         }
         let about = matched.iter().filter_map(|((seq, _), ..)| Some(self.changes.get(*seq)?.id));
         self.known.learn(self.transaction, about).await?;
-        for (found, receive_at_ms, report) in matched {
-            self.fold(found, report, receive_at_ms);
+        for (found, receive_at_ms, report, journal_id) in matched {
+            self.fold(found, report, receive_at_ms, journal_id);
         }
         intake::park(self.transaction, kept).await?;
         let incoming = intakes.iter().flat_map(|intake| {
@@ -352,19 +359,23 @@ impl Batch<'_> {
                 _ => None,
             })
         });
-        self.events.extend(intake::record_incoming(self.transaction, incoming.collect(), self.now).await?);
-        self.events.extend(notices::record(self.transaction, &intakes, self.now).await?);
-        intake::mark_parsed(self.transaction, &intakes).await
+        self.events
+            .extend(intake::record_incoming(self.transaction, incoming.collect(), &mut self.told, self.now).await?);
+        self.events.extend(notices::record(self.transaction, &intakes, &mut self.told, self.now).await?);
+        intake::mark_parsed(self.transaction, &intakes, self.now).await
     }
 
     /// Folds a report into its message. The first one that names both our id and the provider's, where the answer was lost
     /// or had none, is what later reports find the message by, which name only the provider's.
-    fn fold(&mut self, found: Match, report: &StatusReport, receive_at_ms: Millis) {
+    fn fold(&mut self, found: Match, report: &StatusReport, receive_at_ms: Millis, journal_id: Option<i64>) {
         let nameless = self.changes.get(found.0).is_some_and(|loaded| loaded.progress.provider_message_id.is_none());
         if let Some(id) = report.provider_message_id.clone().filter(|_| nameless) {
             self.learnt.push((found, id));
         }
         let event = self.known.fold(&mut self.changes, found, report, receive_at_ms, self.now);
+        if let Some(journal_id) = journal_id.filter(|_| event.is_some()) {
+            self.told.add(journal_id, 1);
+        }
         self.events.extend(event);
     }
 
@@ -403,7 +414,7 @@ impl Batch<'_> {
             .filter(|(seq, _)| self.changes.get(*seq).is_some());
         let by_ours = || {
             let seq = self.changes.seq_of(report.message_id?)?;
-            let attempt = self.changes.get(seq)?.progress.attempt;
+            let attempt = self.changes.get(seq)?.progress.attempt_of(report.provider_message_id.as_deref());
             self.is_of(seq, sender).then_some((seq, attempt))
         };
         by_provider.or_else(by_ours)

@@ -41,7 +41,7 @@ pub struct KeptWebhook {
     pub sender: SenderId,
     /// Whether it was not parsed yet.
     pub pending: bool,
-    /// As it is kept.
+    /// As it is kept, sealed.
     pub body: Vec<u8>,
 }
 

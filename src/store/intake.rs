@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::changes::Changes;
 use super::entity::{attempts, events, incoming_messages, journal, messages, parked_reports};
+use super::journal::Told;
 use super::log::NewEvent;
 use super::{Store, StoreError, media, rows};
 use crate::domain::event::{IncomingMessage, ReplyTo};
@@ -81,9 +82,18 @@ pub(super) async fn still_pending(
 }
 
 /// Notes in the journal that webhooks were taken in.
-pub(super) async fn mark_parsed(transaction: &DatabaseTransaction, taken: &[&Intake]) -> Result<(), StoreError> {
-    const COLUMNS: &[(&str, &str)] =
-        &[("pending", "boolean"), ("items", "integer"), ("unreadable", "integer"), ("problem", "text")];
+pub(super) async fn mark_parsed(
+    transaction: &DatabaseTransaction,
+    taken: &[&Intake],
+    now: Millis,
+) -> Result<(), StoreError> {
+    const COLUMNS: &[(&str, &str)] = &[
+        ("pending", "boolean"),
+        ("items", "integer"),
+        ("unreadable", "integer"),
+        ("problem", "text"),
+        ("parse_at_ms", "bigint"),
+    ];
     let row = |intake: &&Intake| -> Vec<Value> {
         let Parsed { reports, unreadable, problem } = &intake.parsed;
         vec![
@@ -92,6 +102,7 @@ pub(super) async fn mark_parsed(transaction: &DatabaseTransaction, taken: &[&Int
             ((reports.len() + unreadable) as i32).into(),
             (*unreadable as i32).into(),
             problem.clone().into(),
+            now.into(),
         ]
     };
     rows::update(transaction, "journal", ("id", "bigint"), COLUMNS, taken.iter().map(row).collect()).await?;
@@ -222,13 +233,14 @@ impl KnownReports {
 /// Keeps reports for later: those that match nothing, and those of an attempt that is under way.
 pub(super) async fn park(transaction: &DatabaseTransaction, reports: Vec<Parked>) -> Result<(), StoreError> {
     let mut models = Vec::with_capacity(reports.len());
-    for Parked { sender, receive_at_ms, report } in reports {
+    for Parked { sender, receive_at_ms, report, journal_id } in reports {
         models.push(parked_reports::ActiveModel {
             sender: Set(sender.to_string()),
             provider_message_id: Set(report.provider_message_id.clone()),
             message_id: Set(report.message_id.map(|id| id.0)),
             report: Set(serde_json::to_string(&report).map_err(|e| StoreError::Fault(e.to_string()))?),
             receive_at_ms: Set(receive_at_ms),
+            journal_id: Set(journal_id),
             orphan: Set(false),
             ..Default::default()
         });
@@ -243,6 +255,8 @@ pub(super) struct Parked {
     pub sender: SenderId,
     pub receive_at_ms: Millis,
     pub report: StatusReport,
+    /// The webhook that it is of.
+    pub journal_id: Option<i64>,
 }
 
 /// Takes parked reports out that speak of these providers' ids.
@@ -286,9 +300,11 @@ async fn take_out(transaction: &DatabaseTransaction, condition: Expr) -> Result<
 }
 
 fn parked(row: parked_reports::Model) -> Result<Parked, StoreError> {
+    use parked_reports::Model;
     let report = serde_json::from_str(&row.report)
         .map_err(|e| StoreError::Fault(format!("parked report {} cannot be read: {e}", row.id)))?;
-    Ok(Parked { sender: SenderId::trusted(row.sender), receive_at_ms: row.receive_at_ms, report })
+    let Model { sender, receive_at_ms, journal_id, .. } = row;
+    Ok(Parked { sender: SenderId::trusted(sender), receive_at_ms, report, journal_id })
 }
 
 /// A person's message of a batch, with what it is known by.
@@ -314,6 +330,7 @@ impl<'a> Incoming<'a> {
 pub(super) async fn record_incoming(
     transaction: &DatabaseTransaction,
     incoming: Vec<Incoming<'_>>,
+    told: &mut Told,
     now: Millis,
 ) -> Result<Vec<NewEvent>, StoreError> {
     let mut known = known_incoming(transaction, incoming.iter().map(|one| one.dedupe_key.clone()).collect()).await?;
@@ -324,6 +341,7 @@ pub(super) async fn record_incoming(
             metrics::counter!("recado_incoming_repeated_total").increment(1);
             continue;
         }
+        told.add(intake.journal_id, 1);
         let id = MessageId::generate();
         let peer = report.contact.peer();
         models.push(incoming_messages::ActiveModel {
@@ -359,6 +377,7 @@ pub(super) async fn record_incoming(
             window_expire_at_ms: report.occur_at_ms.unwrap_or(intake.receive_at_ms) + WINDOW_MS,
             forwarded: report.forwarded,
             frequently_forwarded: report.frequently_forwarded,
+            backfilled: report.backfilled,
         };
         events.push(NewEvent {
             sender: sender.clone(),

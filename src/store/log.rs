@@ -126,6 +126,15 @@ impl Store {
         Ok(row.map_or(0, |row| row.head))
     }
 
+    /// When the newest event was recorded, by the writer's clock; the beginning of time when there is none.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn log_record_at(&self) -> Result<Millis, StoreError> {
+        let row = log::Entity::find_by_id(1).one(self.read()).await?;
+        Ok(row.map_or(0, |row| row.record_at_ms))
+    }
+
     /// The place of the oldest event that is kept; one past the head when there is none.
     ///
     /// # Errors

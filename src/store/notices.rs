@@ -6,6 +6,7 @@ use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryS
 
 use super::entity::events;
 use super::intake::{Intake, Item};
+use super::journal::Told;
 use super::log::NewEvent;
 use super::templates::{self, CatalogueState};
 use super::{StoreError, rows};
@@ -16,6 +17,7 @@ use crate::provider::{Report, SenderReport, TemplateReport};
 
 /// One report about a template or a sender, with what exact repeats of it are known by.
 struct Notice<'a> {
+    journal_id: i64,
     sender: &'a SenderId,
     report: &'a Report,
     occur_at_ms: Option<Millis>,
@@ -37,6 +39,7 @@ impl<'a> Notice<'a> {
             None => format!("journal:{}:{}", intake.journal_id, item.index),
         };
         Some(Self {
+            journal_id: intake.journal_id,
             sender: &item.sender,
             report: &item.report,
             occur_at_ms,
@@ -62,6 +65,7 @@ impl<'a> Notice<'a> {
 pub(super) async fn record(
     transaction: &DatabaseTransaction,
     intakes: &[&Intake],
+    told: &mut Told,
     now: Millis,
 ) -> Result<Vec<NewEvent>, StoreError> {
     let items = intakes.iter().flat_map(|intake| intake.parsed.reports.iter().map(move |item| (*intake, item)));
@@ -77,11 +81,13 @@ pub(super) async fn record(
             metrics::counter!("recado_reports_repeated_total").increment(1);
             continue;
         }
+        let before = events.len();
         match notice.report {
             Report::Template(report) => events.extend(copies.hear(&notice, report)),
             Report::Sender(report) => events.push(notice.event(Payload::SenderChanged(sender_changed(report)))),
             Report::Status(_) | Report::Incoming(_) | Report::Nothing => {}
         }
+        told.add(notice.journal_id, events.len() - before);
     }
     copies.write(transaction, now).await?;
     Ok(events)

@@ -195,11 +195,19 @@ impl Web {
             tracing::warn!(%sender, bytes = webhook.body.len(), why = %forged, "a webhook was refused");
             return Taken::Forged;
         }
+        let body = match self.senders.seal_webhook(sender, &account.provider.journalled(&webhook)) {
+            Ok(sealed) => sealed,
+            Err(error) => {
+                tracing::error!(%sender, %error, "a webhook could not be sealed; the provider is asked to come again");
+                return Taken::NotStored;
+            }
+        };
         let entry = NewJournalEntry {
             sender: sender.clone(),
             provider: provider.to_owned(),
             receive_at_ms: webhook.receive_at_ms,
-            body: account.provider.journalled(&webhook),
+            headers: kept(&webhook.headers),
+            body,
         };
         match self.writer.journal(entry).await {
             Ok(()) => Taken::Stored,
@@ -209,6 +217,26 @@ impl Web {
             }
         }
     }
+}
+
+/// Headers that the journal keeps: what the body is, and which way it came. Any other may hold a secret.
+const KEPT: &[&str] = &[
+    "content-length",
+    "content-type",
+    "date",
+    "forwarded",
+    "traceparent",
+    "user-agent",
+    "x-forwarded-for",
+    "x-request-id",
+];
+
+/// The headers that are kept, as a JSON object of texts.
+fn kept(headers: &[(String, String)]) -> String {
+    let kept = headers.iter().filter(|(name, _)| KEPT.contains(&name.as_str()));
+    let kept: serde_json::Map<String, serde_json::Value> =
+        kept.map(|(name, value)| (name.clone(), value.as_str().into())).collect();
+    serde_json::Value::Object(kept).to_string()
 }
 
 #[async_trait::async_trait]

@@ -55,6 +55,7 @@ pub fn render(adapters: &[(&str, Capabilities)]) -> String {
     row("CheckSender asks the provider", &|c| yes(c.check));
     row("Our message id comes back in statuses", &|c| yes(c.echoes_message_id));
     row("Messages are asked after", &|c| yes(c.look_up));
+    row("What people wrote while the gateway was away is read at its start", &|c| yes(c.history));
     row("Asked before a message is accepted", &|c| yes(c.admits));
     row("Messages in one request", &|c| number(c.batch as u64));
     row("Messages per second, unless the sender says otherwise", &|c| {

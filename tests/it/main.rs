@@ -13,6 +13,7 @@ mod erasure;
 mod events;
 mod gateway;
 mod infobip;
+mod journal;
 mod main_job;
 mod media;
 mod meta;
@@ -20,6 +21,7 @@ mod numbers;
 mod once;
 mod order;
 mod pace;
+mod pitfalls;
 #[allow(dead_code, reason = "the contract suite uses the rest")]
 mod provider;
 mod refusal;

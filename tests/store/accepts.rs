@@ -17,6 +17,7 @@ fn webhook(body: &str) -> NewJournalEntry {
         sender: acme(),
         provider: "devino".into(),
         receive_at_ms: now_ms(),
+        headers: "{}".into(),
         body: Bytes::copy_from_slice(body.as_bytes()),
     }
 }

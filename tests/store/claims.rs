@@ -132,7 +132,7 @@ on_both_databases! {
         Ok(())
     }
 
-    async fn a_lease_that_runs_out_leaves_in_doubt_and_a_late_word_settles_it(engine) {
+    async fn o5_a_lease_that_is_renewed_lasts_and_one_that_runs_out_leaves_in_doubt_and_a_late_word_settles_it(engine) {
         let bench = Bench::start(engine).await?;
         for i in 0..3 {
             bench.accept(&to(i), "olá").await?;

@@ -11,6 +11,7 @@ use recado::domain::progress::Next;
 use recado::domain::{Contact, IncomingContent, MessageId, MessageStatus, SenderId, now_ms};
 use recado::provider::{IncomingReport, Report, StatusReport};
 use recado::store::{Claim, EndedCall, Intake, Item, NewJournalEntry, Parsed};
+use sea_orm::ConnectionTrait as _;
 
 use crate::{Bench, acme, on_both_databases, to};
 
@@ -32,8 +33,13 @@ fn incoming(id: Option<&str>) -> Report {
 impl Bench {
     /// Journals a webhook that says this; gives what is to be taken in.
     pub async fn journalled(&self, reports: Vec<Report>) -> Result<Intake> {
-        let entry =
-            NewJournalEntry { sender: acme(), provider: "devino".into(), receive_at_ms: now_ms(), body: Bytes::new() };
+        let entry = NewJournalEntry {
+            sender: acme(),
+            provider: "devino".into(),
+            receive_at_ms: now_ms(),
+            headers: "{}".into(),
+            body: Bytes::new(),
+        };
         self.writer.journal(entry).await?;
         let last = self.store.pending_webhooks(0, 10_000).await?.pop().unwrap();
         let item = |(index, report)| Item { index, sender: acme(), report };
@@ -77,6 +83,23 @@ on_both_databases! {
         }
         let taken = join_all(intakes.into_iter().map(|intake| bench.writer.intake(intake))).await;
         taken.into_iter().collect::<Result<Vec<_>, _>>()?;
+        assert_eq!(bench.events().await?.len(), 1);
+        bench.stop().await?;
+        Ok(())
+    }
+
+    async fn i3_what_failed_behind_its_mark_is_taken_in_when_it_is_tried_again(engine) {
+        let bench = Bench::start(engine).await?;
+        let intake = bench.journalled(vec![incoming(Some("i-1"))]).await?;
+        let database = bench.database.connect().await?;
+        database.execute_unprepared("ALTER TABLE events RENAME TO events_away").await?;
+        assert!(bench.writer.intake(intake.clone()).await.is_err());
+        database.execute_unprepared("ALTER TABLE events_away RENAME TO events").await?;
+        // The mark by which copies are known was not kept: it and the event are one transaction.
+        assert!(bench.events().await?.is_empty());
+        bench.writer.intake(intake.clone()).await?;
+        bench.writer.intake(intake).await?;
+        bench.writer.intake(bench.journalled(vec![incoming(Some("i-1"))]).await?).await?;
         assert_eq!(bench.events().await?.len(), 1);
         bench.stop().await?;
         Ok(())

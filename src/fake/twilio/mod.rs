@@ -1,7 +1,9 @@
 //! Twilio's Messages and Content API for WhatsApp, as far as tests need them: forms in, JSON out, forms that are signed
 //! for the address they go to, errors by their codes, files behind the credentials and a redirect.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -43,6 +45,7 @@ pub(super) fn router() -> Router<Arc<Fake>> {
     Router::new()
         .route(&format!("{account}/Messages.json"), post(send).get(messages))
         .route("/2010-04-01/Accounts/{file}", get(account_of))
+        .route(&format!("{account}/Messages/{{message}}/Media.json"), get(files_of))
         .route(&format!("{account}/Messages/{{message}}/Media/{{media}}"), get(media))
         .route("/_cdn/{media}", get(cdn))
         .route("/v1/ContentAndApprovals", get(catalogue))
@@ -82,11 +85,68 @@ async fn account_of(State(fake): State<Arc<Fake>>, Path(file): Path<String>, hea
     }
 }
 
-/// A list of messages: always empty, since it is asked for only to see whether the credentials work.
-async fn messages(State(fake): State<Arc<Fake>>, headers: HeaderMap) -> Response {
-    match authorised(&fake, &headers) {
-        true => Answer::json(StatusCode::OK, &json!({ "messages": [], "page": 0, "page_size": 1 })).alone(),
-        false => unauthorised().alone(),
+/// What people wrote to a number, newest first, in pages.
+async fn messages(
+    State(fake): State<Arc<Fake>>,
+    Path(account): Path<String>,
+    Query(wanted): Query<HashMap<String, String>>,
+    headers: HeaderMap,
+) -> Response {
+    if !authorised(&fake, &headers) {
+        return unauthorised().alone();
+    }
+    let number = |name: &str| wanted.get(name).and_then(|value| value.parse::<usize>().ok());
+    let (page, size) = (number("Page").unwrap_or(0), number("PageSize").unwrap_or(50).clamp(1, 1_000));
+    let is_wanted = |message: &Map<String, Value>| {
+        wanted.get("To").is_none_or(|to| message["to"] == to.as_str())
+            && wanted.get("DateSent>").is_none_or(|day| message["_day"].as_str() >= Some(day))
+    };
+    let mut found: Vec<_> = fake.written(Twilio::NAME).into_iter().filter(is_wanted).collect();
+    let rest = found.split_off(found.len().min((page + 1) * size));
+    let mut shown = found.split_off(found.len().min(page * size));
+    shown.iter_mut().for_each(|message| message.retain(|name, _| !name.starts_with('_')));
+    let next = (!rest.is_empty()).then(|| {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query
+            .extend_pairs(wanted.iter().filter(|(name, _)| *name != "Page"))
+            .append_pair("Page", &(page + 1).to_string());
+        format!("/2010-04-01/Accounts/{account}/Messages.json?{}", query.finish())
+    });
+    let list = json!({ "messages": shown, "page": page, "page_size": size, "next_page_uri": next });
+    Answer::json(StatusCode::OK, &list).alone()
+}
+
+/// The files of a message that a person wrote.
+async fn files_of(
+    State(fake): State<Arc<Fake>>,
+    Path((_, sid)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Response {
+    if !authorised(&fake, &headers) {
+        return unauthorised().alone();
+    }
+    let message = fake.written(Twilio::NAME).into_iter().find(|message| message["sid"] == sid.as_str());
+    let files = message.map_or(json!([]), |message| message["_files"].clone());
+    Answer::json(StatusCode::OK, &json!({ "media_list": files, "page": 0 })).alone()
+}
+
+/// An incoming message as lists have it, which is less than what webhooks say; what begins with `_` is not shown.
+fn listed(form: &Map<String, Value>, at: SystemTime) -> Map<String, Value> {
+    let said = |name: &str| form.get(name).cloned().unwrap_or(Value::Null);
+    let files = (0..10).filter_map(|n| {
+        let url = form.get(&format!("MediaUrl{n}"))?.as_str()?;
+        let sid = url.rsplit('/').next()?;
+        Some(json!({ "sid": sid, "parent_sid": form["MessageSid"], "content_type": said(&format!("MediaContentType{n}")) }))
+    });
+    let message = json!({
+        "sid": said("MessageSid"), "from": said("From"), "to": said("To"), "body": said("Body"),
+        "num_media": said("NumMedia"), "status": "received", "direction": "inbound", "error_code": null,
+        "date_sent": httpdate::fmt_http_date(at).replace("GMT", "+0000"), "api_version": "2010-04-01",
+        "_day": humantime::format_rfc3339_seconds(at).to_string().split('T').next(), "_files": files.collect::<Vec<_>>(),
+    });
+    match message {
+        Value::Object(message) => message,
+        _ => Map::new(),
     }
 }
 
@@ -245,6 +305,7 @@ impl Wire for Twilio {
         .map(|(name, value)| (name.to_owned(), value.into()))
         .collect();
         fields.extend(payload);
+        fake.keep_written(Self::NAME, listed(&fields, SystemTime::now()));
         let text = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         form(fields.into_iter().map(|(name, value)| (name, text(value))))
     }

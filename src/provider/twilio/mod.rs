@@ -21,10 +21,11 @@ use super::{
 use crate::domain::content::{MediaKind, MediaSource};
 use crate::domain::pace::Rate;
 use crate::domain::template::CatalogueTemplate;
-use crate::domain::{DeliveryError, ErrorReason};
+use crate::domain::{DeliveryError, ErrorReason, Millis};
 
 pub mod config;
 mod errors;
+mod history;
 mod send;
 mod signature;
 mod templates;
@@ -111,6 +112,15 @@ impl Adapter {
     }
 }
 
+/// The next page of a list, on the host and path that were asked: credentials go nowhere else.
+fn next_page(asked: &Url, next: &str) -> Option<Url> {
+    let next = asked.join(next).ok()?;
+    let mut url = asked.clone();
+    url.set_query(next.query());
+    // Below a base with a path of its own, addresses that Twilio writes lack that path.
+    asked.path().ends_with(next.path()).then_some(url)
+}
+
 /// Settings that were stored and would not pass the check of today.
 fn no_base() -> DeliveryError {
     DeliveryError::ours(ErrorReason::InvalidSender, "the sender's base_url is not an address", false)
@@ -193,6 +203,10 @@ impl Provider for Adapter {
         let said = self.ask(address::below(base, &wire::message_path(&self.config.account_sid, id))).await?;
         Ok(webhook::looked_up(message.message_id, &said).into_iter().collect())
     }
+
+    async fn history(&self, since_ms: Millis) -> Result<Vec<Bytes>, AskError> {
+        self.read_history(since_ms).await
+    }
 }
 
 /// `active`, `suspended` or `closed`; an answer that does not say so shows at least that the credentials work.
@@ -235,6 +249,7 @@ fn capabilities() -> Capabilities {
         echoes_message_id: true,
         catalogue: true,
         look_up: true,
+        history: true,
         ..Capabilities::default()
     }
 }

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::PoisonError;
 
 use serde_json::{Map, Value};
-use url::Url;
 
 use super::{Adapter, no_base, wire};
 use crate::domain::content::Template;
@@ -74,21 +73,13 @@ impl Adapter {
             let page = self.ask(url.clone()).await?;
             catalogue.extend(list(&page, "contents").iter().filter_map(read));
             let next = object(&page, "meta").and_then(|meta| text(meta, "next_page_url"));
-            match next.and_then(|next| below_itself(&url, &next)) {
+            match next.and_then(|next| super::next_page(&url, &next)) {
                 Some(next) if next != url => url = next,
                 _ => break,
             }
         }
         Ok(catalogue)
     }
-}
-
-/// The next page, on the host that was asked: credentials go nowhere else.
-fn below_itself(asked: &Url, next: &str) -> Option<Url> {
-    let next = asked.join(next).ok()?;
-    let mut url = asked.clone();
-    url.set_query(next.query());
-    (next.path().ends_with(wire::CATALOGUE_PATH)).then_some(url)
 }
 
 /// One content; nothing for one without an id.

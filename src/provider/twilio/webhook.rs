@@ -6,10 +6,10 @@ use serde_json::{Map, Value};
 use super::{errors, wire};
 use crate::domain::content::{IncomingMedia, IncomingReaction, Location, MediaKind, MediaSource, Text};
 use crate::domain::event::Referral;
-use crate::domain::{Contact, IncomingContent, MessageId, MessageStatus, PhoneNumber};
+use crate::domain::{Contact, IncomingContent, MessageId, MessageStatus, Millis, PhoneNumber};
 use crate::provider::capabilities::mime_essence;
 use crate::provider::lenient::{decimal, flag, integer, text};
-use crate::provider::{IncomingReport, Report, StatusReport, Unreadable, Webhook, whatsapp};
+use crate::provider::{IncomingReport, Report, StatusReport, Unreadable, Webhook, plausible_time, whatsapp};
 
 /// Fields by name; of a repeated name the last counts.
 type Form = Map<String, Value>;
@@ -47,7 +47,7 @@ pub(super) fn parse(webhook: &Webhook) -> Vec<Result<Report, Unreadable>> {
             }
         }
         _ if id.is_some() || form.contains_key("From") => {
-            incoming(id, &form).into_iter().map(|report| Ok(Report::Incoming(report))).collect()
+            incoming(id, &form, webhook.receive_at_ms).into_iter().map(|report| Ok(Report::Incoming(report))).collect()
         }
         _ => unreadable("neither a status nor an incoming message"),
     }
@@ -121,7 +121,7 @@ fn person(address: &str) -> Contact {
 }
 
 /// One message, or one for each file of several: the first has the id and the text.
-fn incoming(id: Option<String>, form: &Form) -> Vec<IncomingReport> {
+fn incoming(id: Option<String>, form: &Form, now: Millis) -> Vec<IncomingReport> {
     let said = |name: &str| text(form, name).unwrap_or_default();
     let mut contact = text(form, "From").map(|from| person(&from)).unwrap_or_default();
     contact.wa_id = text(form, "WaId");
@@ -130,6 +130,8 @@ fn incoming(id: Option<String>, form: &Form) -> Vec<IncomingReport> {
     }
     let first = IncomingReport {
         provider_message_id: id.clone(),
+        occur_at_ms: integer(form, wire::JOURNALLED_SENT_AT).and_then(|at| plausible_time(at, now)),
+        backfilled: form.contains_key(wire::JOURNALLED_SENT_AT),
         profile_name: said("ProfileName"),
         reply_to: text(form, "OriginalRepliedMessageSid").and_then(|id| wire::canonical_id(&id)),
         referral: referral(form),
@@ -172,7 +174,8 @@ fn content(form: &Form) -> IncomingContent {
             }
         }
     }
-    let raw = form.iter().filter(|(name, _)| *name != wire::JOURNALLED_MESSAGE_ID);
+    let ours = [wire::JOURNALLED_MESSAGE_ID, wire::JOURNALLED_SENT_AT];
+    let raw = form.iter().filter(|(name, _)| !ours.contains(&name.as_str()));
     let raw: Form = raw.map(|(name, value)| (name.clone(), value.clone())).collect();
     IncomingContent::Unsupported { r#type, raw: Value::Object(raw).to_string() }
 }

@@ -1,6 +1,7 @@
 //! Twilio's wire, and what its documentation leaves open, in one place: each fact marked [assumed] is ours, and is changed
 //! here and nowhere else. [docs] is what www.twilio.com/docs says. The README of this folder lists them too.
 
+use crate::domain::Millis;
 use crate::domain::content::{Location, MediaKind};
 
 /// [docs] Where the API is. Regional hosts have the same paths.
@@ -24,6 +25,29 @@ pub fn messages_path(account_sid: &str) -> String {
 /// [docs] `GET`: one message.
 pub fn message_path(account_sid: &str, message_sid: &str) -> String {
     format!("{VERSION}/Accounts/{account_sid}/Messages/{message_sid}.json")
+}
+
+/// [docs] `GET`: the files of one message.
+pub fn files_path(account_sid: &str, message_sid: &str) -> String {
+    format!("{VERSION}/Accounts/{account_sid}/Messages/{message_sid}/Media.json")
+}
+
+/// [docs] One file: the address that webhooks give.
+pub fn file_path(account_sid: &str, message_sid: &str, file_sid: &str) -> String {
+    format!("{VERSION}/Accounts/{account_sid}/Messages/{message_sid}/Media/{file_sid}")
+}
+
+/// [docs] The parameter of a list that wants what was sent on a day, in UTC, or after it.
+pub const SENT_SINCE: &str = "DateSent>";
+/// [docs] Messages in one page of a list, at most.
+pub const HISTORY_PAGE: &str = "1000";
+/// Pages that are read: 50,000 messages.
+pub const HISTORY_PAGES_MAX: usize = 50;
+
+/// [docs] Times of lists: `Thu, 11 Dec 2025 05:48:20 +0000`, always in UTC.
+pub fn sent_at(given: &str) -> Option<Millis> {
+    let at = httpdate::parse_http_date(&format!("{} GMT", given.trim().strip_suffix(" +0000")?)).ok()?;
+    Millis::try_from(at.duration_since(std::time::UNIX_EPOCH).ok()?.as_millis()).ok()
 }
 
 /// [docs] `GET`: the account.
@@ -64,6 +88,8 @@ pub const VIDEO_TYPES: &[&str] = &["video/mp4"];
 pub const MESSAGE_ID: &str = "message_id";
 /// The field under which the journal keeps it: no name of Twilio's.
 pub const JOURNALLED_MESSAGE_ID: &str = "RecadoMessageId";
+/// The field under which the journal keeps when a message was sent that no webhook brought: no name of Twilio's.
+pub const JOURNALLED_SENT_AT: &str = "RecadoSentAt";
 
 /// [docs] The header of the signature, in lower case.
 pub const SIGNATURE: &str = "x-twilio-signature";
@@ -137,6 +163,19 @@ mod tests {
             ("", "", "geo:-23.55,-46.63", "-23.55,-46.63"),
         ] {
             assert_eq!(place(name, address), (action.to_owned(), body.to_owned()));
+        }
+    }
+
+    #[test]
+    fn s13_times_of_lists_are_read() {
+        for (given, read) in [
+            ("Thu, 11 Dec 2025 05:48:20 +0000", Some(1_765_432_100_000)),
+            (" Thu, 11 Dec 2025 05:48:20 +0000 ", Some(1_765_432_100_000)),
+            ("Thu, 11 Dec 2025 05:48:20 -0300", None),
+            ("2025-12-11T05:48:20Z", None),
+            ("", None),
+        ] {
+            assert_eq!(sent_at(given), read, "{given}");
         }
     }
 

@@ -19,6 +19,10 @@ pub struct Model {
     #[sea_orm(column_type = "Text", nullable)]
     pub problem: Option<String>,
     pub erase_at_ms: Option<i64>,
+    #[sea_orm(column_type = "Text")]
+    pub headers: String,
+    pub parse_at_ms: Option<i64>,
+    pub event_count: i32,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

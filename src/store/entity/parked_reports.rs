@@ -16,6 +16,7 @@ pub struct Model {
     pub report: String,
     pub receive_at_ms: i64,
     pub orphan: bool,
+    pub journal_id: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -116,7 +116,7 @@ on_both_databases! {
         Ok(())
     }
 
-    async fn i1_a_hundred_copies_at_once_and_one_later_are_one_message(engine) {
+    async fn i1_i2_a_hundred_copies_at_once_and_one_later_are_one_message(engine) {
         let mut gateway = TestGateway::start(engine).await?;
         let fake = fake(silent()).await?;
         gateway.devino_sender("acme", &fake).await?;

@@ -101,7 +101,7 @@ on_both_databases! {
         Ok(())
     }
 
-    async fn what_devino_cannot_carry_is_refused_at_the_door(engine) {
+    async fn o13_what_devino_cannot_carry_is_refused_at_the_door(engine) {
         let mut gateway = TestGateway::start(engine).await?;
         let fake = fake(silent()).await?;
         gateway.devino_sender("acme", &fake).await?;
@@ -135,7 +135,7 @@ on_both_databases! {
         Ok(())
     }
 
-    async fn several_that_wait_share_a_request_and_a_rejected_one_costs_no_other(engine) {
+    async fn o9_several_that_wait_share_a_request_and_one_rejected_inside_of_200_costs_no_other(engine) {
         let mut gateway = TestGateway::start(engine).await?;
         let refuse = |key: &str, reference: &str| Action::Refuse { key: key.into(), reference: reference.into() };
         let faults = vec![

@@ -8,6 +8,7 @@ use crate::gateway::TestGateway;
 use crate::provider::{Call, Provider, Reply};
 use crate::tools;
 
+mod history;
 mod incoming;
 mod sending;
 mod statuses;

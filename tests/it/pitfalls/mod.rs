@@ -1,0 +1,4 @@
+//! Rows of the table of how peers broke (S: statuses, O: sending) that no other test here has in its name.
+
+mod sending;
+mod statuses;
