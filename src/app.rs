@@ -19,7 +19,7 @@ use crate::domain::sender::{Limits, SenderState};
 use crate::domain::{PhoneNumber, Sender, SenderId, now_ms};
 use crate::engine::{self, Backoff, Engine};
 use crate::events::Log;
-use crate::grpc::{self, Services};
+use crate::grpc::{self, Services, upload};
 use crate::guarded::{Caps, Guarded};
 use crate::intake::{self, history::History};
 use crate::media::{self, Shelf};
@@ -154,6 +154,7 @@ impl App {
             slow_consumer: config.events.slow_consumer,
             wake: engine_wake.clone(),
             shelf: shelf.clone(),
+            upload_limits: upload::Limits { total: config.media.fetch_limit, idle: config.media.idle_limit },
         };
         let mut parts = JoinSet::new();
         let (health, serving) = grpc::server::serve(grpc_socket, services, &config.tls)?;

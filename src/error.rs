@@ -112,6 +112,14 @@ pub enum Error {
         /// When to come back.
         retry_after: Duration,
     },
+    /// A caller sends a file too slowly.
+    #[error("{}", too_slow(.idle, *.whole))]
+    TooSlow {
+        /// How long nothing may come.
+        idle: Duration,
+        /// Whether it was the whole that took too long.
+        whole: bool,
+    },
     /// The database is away.
     #[error("the store is away; it is not known to hold this request")]
     Unavailable {
@@ -140,6 +148,13 @@ pub enum Error {
     /// A fault of ours. The cause is logged, not answered.
     #[error("internal error")]
     Internal(#[source] anyhow::Error),
+}
+
+fn too_slow(idle: &Duration, whole: bool) -> String {
+    match whole {
+        true => "the file took longer than media.fetch_limit; nothing of it is kept".to_owned(),
+        false => format!("nothing more of the file came for {} s; nothing of it is kept", idle.as_secs_f32()),
+    }
 }
 
 /// Why one field is wrong.

@@ -19,6 +19,7 @@ mod senders_file;
 mod senders_plan;
 mod serve;
 mod templates;
+mod upload;
 
 /// The gateway through which a company's services talk to people on WhatsApp.
 #[derive(Debug, Parser)]
@@ -114,6 +115,7 @@ mod tests {
             "recado send --to +5511999990000 --text hi",
             "recado send --to +5511999990000 --template welcome --param 1=Ana --param 2=x=y --language pt_BR --json",
             "recado send --to +5511999990000 --media-url https://x/y.jpg --kind image --sender acme --key k1",
+            "recado send --to +5511999990000 --media boleto.pdf --kind document --caption hi --mime-type application/pdf",
             "recado templates list --sender acme --language pt_BR --json",
             "recado templates refresh",
             "recado events --after abc --json",
@@ -136,6 +138,9 @@ mod tests {
             "recado send --to 1 --text hi --param 1=x",
             "recado send --to 1 --template t --param 1",
             "recado send --to 1 --media-url https://x/y.jpg",
+            "recado send --to 1 --media y.jpg",
+            "recado send --to 1 --media y.jpg --media-url https://x/y.jpg --kind image",
+            "recado send --to 1 --text hi --mime-type image/png",
             "recado events --after a --from-beginning",
             "recado events --ack",
             "recado download 0190",

@@ -1,17 +1,20 @@
 //! `recado send`: one message, to try things.
 
+use std::path::PathBuf;
+
 use clap::ValueEnum;
+use recado::proto::messaging_service_client::MessagingServiceClient;
 use recado::proto::send_message_request::Content;
 use recado::proto::{
     Media, MediaKind, MessageStatus, SendMessageRequest, SendMessageResponse, SendOptions, SendTemplateRequest, Text,
-    media,
+    UploadInfo, media,
 };
 
-use super::client::{Server, refused};
-use super::output;
+use super::client::{Link, Server, refused};
+use super::{output, upload};
 
 #[derive(Debug, clap::Args)]
-#[command(group = clap::ArgGroup::new("content").required(true).args(["text", "template", "media_url"]))]
+#[command(group = clap::ArgGroup::new("content").required(true).args(["text", "template", "media_url", "media"]))]
 pub struct Args {
     /// Number of the person: E.164, such as +5511999990000
     #[arg(long, value_name = "NUMBER")]
@@ -23,14 +26,20 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     template: Option<String>,
     /// Value of a variable of the template, by its position or name; repeat it for each
-    #[arg(long, value_name = "NAME=VALUE", conflicts_with_all = ["text", "media_url"], value_parser = pair)]
+    #[arg(long, value_name = "NAME=VALUE", conflicts_with_all = ["text", "media_url", "media"], value_parser = pair)]
     param: Vec<(String, String)>,
     /// Language of the template, such as pt_BR [default: the sender's]
-    #[arg(long, value_name = "CODE", conflicts_with_all = ["text", "media_url"])]
+    #[arg(long, value_name = "CODE", conflicts_with_all = ["text", "media_url", "media"])]
     language: Option<String>,
     /// Address of a file to send, http or https
     #[arg(long, value_name = "URL", requires = "kind")]
     media_url: Option<String>,
+    /// File of this machine to upload and send, where the sender's provider keeps files
+    #[arg(long, value_name = "FILE", requires = "kind")]
+    media: Option<PathBuf>,
+    /// MIME type of that file [default: by the end of its name]
+    #[arg(long, value_name = "TYPE", requires = "media")]
+    mime_type: Option<String>,
     /// Kind of the file
     #[arg(long, conflicts_with_all = ["text", "template"])]
     kind: Option<Kind>,
@@ -100,7 +109,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
                 template_unchecked: answer.template_unchecked,
             }
         }
-        None => client.send_message(message(args)).await.map_err(refused)?.into_inner(),
+        None => {
+            let file = attached(&mut client, &args).await?;
+            client.send_message(message(args, file)).await.map_err(refused)?.into_inner()
+        }
     };
     output::line(&match (as_json, validate_only) {
         (true, _) => output::full_json("SendMessageResponse", &response)?,
@@ -129,17 +141,41 @@ fn template(args: &Args) -> Option<SendTemplateRequest> {
     })
 }
 
-fn message(args: Args) -> SendMessageRequest {
+/// The file of the message: at its address, or at the provider, once it is uploaded.
+async fn attached(client: &mut MessagingServiceClient<Link>, args: &Args) -> anyhow::Result<Option<Media>> {
+    if let Some(url) = &args.media_url {
+        return Ok(Some(file(args, media::Source::Url(url.clone()), "")));
+    }
+    let Some(path) = &args.media else { return Ok(None) };
+    let (name, mime_type) = upload::described(path, args.mime_type.as_deref())?;
+    let info = UploadInfo {
+        sender: args.sender.clone(),
+        kind: args.kind.map(MediaKind::from).unwrap_or_default().into(),
+        mime_type,
+        file_name: name.clone(),
+        size_bytes: None,
+    };
+    let kept = upload::upload(client, path, info).await?;
+    Ok(Some(file(args, media::Source::MediaId(kept.media_id), &name)))
+}
+
+/// Only documents show a name to the person.
+fn file(args: &Args, source: media::Source, name: &str) -> Media {
+    let is_document = matches!(args.kind, Some(Kind::Document));
+    Media {
+        kind: args.kind.map(MediaKind::from).unwrap_or_default().into(),
+        source: Some(source),
+        file_name: if is_document { name.to_owned() } else { String::new() },
+        caption: args.caption.clone().unwrap_or_default(),
+        ..Media::default()
+    }
+}
+
+fn message(args: Args, file: Option<Media>) -> SendMessageRequest {
     let options = options(&args);
-    let content = match (args.text, args.media_url) {
+    let content = match (args.text, file) {
         (Some(body), _) => Some(Content::Text(Text { body, preview_url: false })),
-        (None, Some(url)) => Some(Content::Media(Media {
-            kind: args.kind.map(MediaKind::from).unwrap_or_default().into(),
-            source: Some(media::Source::Url(url)),
-            caption: args.caption.unwrap_or_default(),
-            ..Media::default()
-        })),
-        (None, None) => None,
+        (None, file) => file.map(Content::Media),
     };
     SendMessageRequest { sender: args.sender, to: args.to, content, options, ..SendMessageRequest::default() }
 }
@@ -178,11 +214,16 @@ mod tests {
 
     #[test]
     fn flags_become_the_request() {
-        let request = message(args("send --to +551 --media-url https://x/y.ogg --kind voice --key k"));
+        let voice = args("send --to +551 --media-url https://x/y.ogg --kind voice --key k");
+        let recording = file(&voice, media::Source::Url("https://x/y.ogg".into()), "");
+        let request = message(voice, Some(recording));
         assert_eq!((request.sender.as_str(), request.to.as_str()), ("sandbox", "+551"));
         assert_eq!(request.options.unwrap().idempotency_key, "k");
         let Some(Content::Media(media)) = request.content else { panic!("no media") };
-        assert_eq!(media.kind(), MediaKind::Voice);
+        assert_eq!((media.kind(), media.file_name.as_str()), (MediaKind::Voice, ""));
+        let document = args("send --to 1 --media a.pdf --kind document --caption hi");
+        let media = file(&document, media::Source::MediaId("7".into()), "a.pdf");
+        assert_eq!((media.file_name.as_str(), media.caption.as_str()), ("a.pdf", "hi"));
 
         let request = template(&args("send --to 1 --template t --param 1=a=b --param name= --language pt_BR")).unwrap();
         assert_eq!(request.parameters["1"], "a=b");

@@ -135,10 +135,10 @@ pub struct Media {
     pub bytes_max: u64,
     /// Files fetched at the same time, in this process.
     pub in_flight: usize,
-    /// Longest time that one file may take, redirects included.
+    /// Longest time that one file may take, in either direction, redirects included.
     #[serde(deserialize_with = "duration")]
     pub fetch_limit: Duration,
-    /// Longest silence of whoever serves a file.
+    /// Longest silence of whoever serves a file, or uploads one.
     #[serde(deserialize_with = "duration")]
     pub idle_limit: Duration,
     /// Wait before the second try; it doubles with each further one.

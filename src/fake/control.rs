@@ -15,6 +15,7 @@ use super::Fake;
 use super::ledger::{Row, Summary};
 use super::post::Posted;
 use super::script::Script;
+use super::uploads::{Counts, Kept};
 
 pub(super) fn router() -> Router<Arc<Fake>> {
     Router::new()
@@ -34,6 +35,9 @@ struct Answer {
     #[serde(flatten)]
     summary: Summary,
     webhooks: Posted,
+    uploads: Counts,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    files: Option<Vec<Kept>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rows: Option<Vec<Row>>,
 }
@@ -41,11 +45,17 @@ struct Answer {
 async fn ledger(State(fake): State<Arc<Fake>>, Query(query): Query<LedgerQuery>) -> Json<Answer> {
     let ledger = fake.ledger();
     let rows = query.full.then(|| ledger.rows());
-    Json(Answer { summary: ledger.summary(), webhooks: fake.poster.posted(), rows })
+    Json(Answer {
+        summary: ledger.summary(),
+        webhooks: fake.poster.posted(),
+        uploads: fake.uploads.counts(),
+        files: query.full.then(|| fake.uploads.all()),
+        rows,
+    })
 }
 
 async fn forget(State(fake): State<Arc<Fake>>) -> StatusCode {
-    *fake.ledger() = Default::default();
+    fake.forget();
     StatusCode::NO_CONTENT
 }
 

@@ -33,12 +33,14 @@ mod script;
 #[cfg(test)]
 mod tests;
 mod twilio;
+mod uploads;
 mod wire;
 
 pub use files::file;
 pub use ledger::{Row, Summary};
 pub use post::Posted;
 pub use script::{Account, Action, Fault, Script, Step, Webhooks};
+pub use uploads::{Counts, Kept};
 use wire::Wire as _;
 
 /// How long answers under way may take once the fake is stopped.
@@ -69,6 +71,7 @@ impl FakeProvider {
             poster: post::Poster::new(stop.clone())?,
             ids: AtomicU64::new(first_id()),
             files: files::Asked::default(),
+            uploads: uploads::Uploads::default(),
             written: Mutex::default(),
         });
         let router =
@@ -124,9 +127,19 @@ impl FakeProvider {
         self.fake.ledger().rows()
     }
 
+    /// The files that were handed over to be kept, in their order.
+    pub fn uploads(&self) -> Vec<Kept> {
+        self.fake.uploads.all()
+    }
+
+    /// How many of them there were, also of those that were not kept.
+    pub fn upload_counts(&self) -> Counts {
+        self.fake.uploads.counts()
+    }
+
     /// Empties the ledger.
     pub fn forget(&self) {
-        *self.fake.ledger() = ledger::Ledger::default();
+        self.fake.forget();
     }
 
     /// What became of posting statuses and incoming messages.
@@ -191,6 +204,7 @@ struct Fake {
     poster: Arc<post::Poster>,
     ids: AtomicU64,
     files: files::Asked,
+    uploads: uploads::Uploads,
     /// What people wrote, oldest first, whether or not it could be posted; for providers that list it.
     written: Mutex<VecDeque<(&'static str, Map<String, Value>)>>,
 }
@@ -227,6 +241,11 @@ impl Fake {
 
     fn ledger(&self) -> MutexGuard<'_, ledger::Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn forget(&self) {
+        *self.ledger() = ledger::Ledger::default();
+        self.uploads.forget();
     }
 
     fn next_id(&self) -> u64 {

@@ -133,6 +133,27 @@ pub(super) async fn hand_over<W: Wire>(wire: W, fake: &Arc<Fake>, messages: Vec<
     }
 }
 
+/// Plays a request that hands nothing to anybody, such as a file to keep: `done` does what is asked for.
+pub(super) async fn play<W: Wire>(wire: W, fake: &Fake, done: impl FnOnce() -> Answer) -> Response {
+    let play = fake.play();
+    let fault = play.with_request(&[]).cloned();
+    tokio::time::sleep(Duration::from_millis(play.script.latency_ms)).await;
+    if let Some(response) = before(wire, fault.as_ref(), 1) {
+        return response;
+    }
+    let answer = done();
+    match fault {
+        Some(Action::DropAfterAccept) => dropped::<()>(None),
+        Some(Action::ErrorAfterAccept { status }) => scripted_error(status).alone(),
+        Some(Action::Garbage) => page(StatusCode::OK, b"<html><body>It works!</body></html>").alone(),
+        Some(Action::Slow { ms }) => {
+            tokio::time::sleep(Duration::from_millis(ms)).await;
+            answer.alone()
+        }
+        _ => answer.alone(),
+    }
+}
+
 /// What goes wrong before anything is taken.
 fn before<W: Wire>(wire: W, fault: Option<&Action>, messages: usize) -> Option<Response> {
     Some(match fault? {

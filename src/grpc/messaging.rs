@@ -5,10 +5,10 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 use futures::future::join_all;
 use tokio::time::Instant;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::convert::{self, ReadSend, SendParts};
-use super::{Services, answer, auth, download, status};
+use super::{Services, answer, auth, download, status, upload};
 use crate::access::{Caller, Scope};
 use crate::catalogue::Judgement;
 use crate::domain::{Content, Cursor, MessageId, MessageStatus, Millis, NewMessage, SenderId, now_ms};
@@ -438,6 +438,14 @@ impl MessagingService for Messaging {
         let caller = auth::caller(&request, Scope::Read)?;
         let id = request.into_inner().media_id;
         Ok(Response::new(download::open(&self.0, &caller, &id).await?))
+    }
+
+    async fn upload_media(
+        &self,
+        request: Request<Streaming<proto::UploadMediaRequest>>,
+    ) -> Result<Response<proto::UploadMediaResponse>, Status> {
+        let caller = auth::caller(&request, Scope::Send)?;
+        Ok(Response::new(upload::take(&self.0, &caller, request.into_inner()).await?))
     }
 }
 

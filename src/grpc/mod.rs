@@ -28,6 +28,7 @@ pub mod server;
 pub mod status;
 mod subscriptions;
 pub mod templates;
+pub mod upload;
 mod wire;
 
 pub use wire::{MAX_REQUEST, WireLayer};
@@ -61,6 +62,8 @@ pub struct Services {
     pub wake: crate::engine::Wake,
     /// The files that people sent.
     pub shelf: Shelf,
+    /// How long a file may take on its way to a provider.
+    pub upload_limits: upload::Limits,
 }
 
 impl Services {

@@ -80,6 +80,7 @@ impl From<Error> for Status {
                 details.set_retry_info(Some(retry_after));
                 (Code::Unavailable, "GOING_AWAY")
             }
+            Error::TooSlow { .. } => (Code::DeadlineExceeded, "UPLOAD_TOO_SLOW"),
             Error::Unavailable { retry_after } => {
                 details.set_retry_info(Some(retry_after));
                 (Code::Unavailable, "STORE_UNAVAILABLE")

@@ -7,6 +7,7 @@ use crate::domain::content::{
 };
 use crate::domain::pace::Rate;
 use crate::error::{Reason, Violations};
+use crate::provider::UploadInfo;
 
 /// What an adapter can carry.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +22,8 @@ pub struct Capabilities {
     pub text_max: Option<usize>,
     /// Kinds of files; a kind without a row is not carried.
     pub media: Vec<MediaRule>,
+    /// Whether files can be handed to the provider before they are sent ([`super::Provider::upload_media`]).
+    pub media_upload: bool,
     /// Whether places are carried.
     pub location: bool,
     /// Whether the page about a place is carried with it.
@@ -66,6 +69,7 @@ impl Default for Capabilities {
             rate: Rate::default(),
             text_max: None,
             media: Vec::new(),
+            media_upload: false,
             location: false,
             location_url: false,
             contact_cards_max: None,
@@ -93,7 +97,8 @@ pub struct MediaRule {
     pub kind: MediaKind,
     /// MIME types without parameters; empty: any.
     pub mime_types: &'static [&'static str],
-    /// Bytes at most. Known to the provider only once it has fetched an address, so it is documented, not checked here.
+    /// Bytes at most. Of an address known only once the provider has fetched it, so there it is documented and not checked;
+    /// checked of what is uploaded.
     pub bytes_max: u64,
     /// Characters of a caption; `None`: no caption.
     pub caption_max: Option<usize>,
@@ -156,6 +161,26 @@ impl Capabilities {
         }
     }
 
+    /// Notes what stands against a file that is to be uploaded. Answers how many bytes it may have; nothing for a kind that
+    /// is not carried.
+    pub fn check_upload(&self, info: &UploadInfo, provider: &str, violations: &mut Violations) -> Option<u64> {
+        let rule = self.media_rule(info.kind);
+        let media = Media {
+            kind: info.kind,
+            source: MediaSource::MediaId(String::new()),
+            mime_type: info.mime_type.clone(),
+            // Names and captions are a message's.
+            file_name: String::new(),
+            caption: String::new(),
+        };
+        Check { capabilities: self, provider, violations }.media("info", &media);
+        let most = rule?.bytes_max;
+        if let Some(size) = info.size_bytes.filter(|size| *size > most) {
+            violations.add("info.size_bytes", Reason::TooLong, too_large(size, most, info.kind, provider));
+        }
+        Some(most)
+    }
+
     /// Whether the provider has another meaning for a parameter of this name.
     pub fn is_reserved(&self, parameter: &str) -> bool {
         let numbered = |rest: &str| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit());
@@ -169,6 +194,11 @@ impl Capabilities {
     pub fn media_rule(&self, kind: MediaKind) -> Option<&MediaRule> {
         self.media.iter().find(|rule| rule.kind == kind)
     }
+}
+
+/// What is said of a file of `size` bytes, or of more than that.
+pub fn too_large(size: u64, most: u64, kind: MediaKind, provider: &str) -> String {
+    format!("{size} bytes; provider {provider} takes at most {most} of kind {}", kind.as_str())
 }
 
 /// A MIME type without its parameters, in lower case.

@@ -1,12 +1,14 @@
 //! The one HTTP client that adapters use: time limits, byte caps, no redirects, and a trace without secrets.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use reqwest::header::HeaderMap;
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, RequestBuilder, StatusCode};
 
+use super::FileBytes;
 use crate::domain::message::Exchange;
 
 /// How long a connection may take to open.
@@ -42,7 +44,6 @@ pub struct Call<'a> {
 }
 
 /// What is sent.
-#[derive(Debug)]
 pub enum Body {
     /// Nothing.
     None,
@@ -57,20 +58,52 @@ pub enum Body {
         /// As it is sent.
         bytes: Vec<u8>,
     },
+    /// As it comes, in a call that may take longer than others.
+    Stream {
+        /// MIME type.
+        mime_type: String,
+        /// How many bytes come, when it is known; else they go out in chunks of HTTP/1.1, or frames of HTTP/2.
+        length: Option<u64>,
+        /// As they are sent.
+        bytes: FileBytes,
+        /// How long the call may take.
+        limit: Duration,
+    },
 }
 
 impl Body {
-    /// The type and the bytes; nothing for nothing.
-    fn encoded(self) -> Option<(String, Vec<u8>)> {
+    /// The request with its body, and what that needs.
+    fn put_on(self, request: RequestBuilder) -> RequestBuilder {
+        let typed = |request: RequestBuilder, mime_type: &str| request.header("content-type", mime_type);
         match self {
-            Body::None => None,
-            Body::Json(bytes) => Some(("application/json".into(), bytes)),
+            Body::None => request,
+            Body::Json(bytes) => typed(request, "application/json").body(bytes),
             Body::Form(fields) => {
                 let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
-                Some(("application/x-www-form-urlencoded".into(), form.into_bytes()))
+                typed(request, "application/x-www-form-urlencoded").body(form)
             }
-            Body::Other { mime_type, bytes } => Some((mime_type, bytes)),
+            Body::Other { mime_type, bytes } => typed(request, &mime_type).body(bytes),
+            Body::Stream { mime_type, length, bytes, limit } => {
+                let request = typed(request, &mime_type).body(reqwest::Body::wrap_stream(bytes)).timeout(limit);
+                match length {
+                    Some(length) => request.header("content-length", length),
+                    None => request,
+                }
+            }
         }
+    }
+}
+
+impl fmt::Debug for Body {
+    /// What it is, and nothing of what it says.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Body::None => "None",
+            Body::Json(_) => "Json",
+            Body::Form(_) => "Form",
+            Body::Other { .. } => "Other",
+            Body::Stream { .. } => "Stream",
+        })
     }
 }
 
@@ -138,10 +171,7 @@ impl HttpClient {
         for (name, value) in call.headers {
             request = request.header(name, value);
         }
-        if let Some((mime_type, bytes)) = call.body.encoded() {
-            request = request.header("content-type", mime_type).body(bytes);
-        }
-        let result = Self::answer(request).await;
+        let result = Self::answer(call.body.put_on(request)).await;
         let (http_status, answer) = match &result {
             Ok(answer) => (Some(answer.status.as_u16()), String::from_utf8_lossy(&answer.body).into_owned()),
             Err(CallError::NotWritten(why) | CallError::NoAnswer(why)) => (None, why.clone()),
@@ -156,7 +186,7 @@ impl HttpClient {
         Called { result, exchange: Arc::new(exchange) }
     }
 
-    async fn answer(request: reqwest::RequestBuilder) -> Result<HttpAnswer, CallError> {
+    async fn answer(request: RequestBuilder) -> Result<HttpAnswer, CallError> {
         let mut response = request.send().await.map_err(|error| {
             let why = explain(error.without_url());
             match why {

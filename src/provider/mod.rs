@@ -13,7 +13,7 @@ use url::Url;
 
 use crate::domain::content::MediaSource;
 use crate::domain::template::CatalogueTemplate;
-use crate::domain::{Content, DeliveryError, MessageId, Millis, PhoneNumber, SenderId};
+use crate::domain::{Content, DeliveryError, ErrorReason, MessageId, Millis, PhoneNumber, SenderId};
 use crate::error::Violations;
 
 pub mod address;
@@ -32,6 +32,7 @@ mod report;
 pub mod sandbox;
 mod secret;
 pub mod twilio;
+mod upload;
 pub mod whatsapp;
 
 pub use capabilities::Capabilities;
@@ -39,6 +40,7 @@ pub use http::HttpClient;
 pub use outcome::{Answer, Receipt, SendError};
 pub use report::{IncomingReport, Product, Report, SenderReport, StatusReport, TemplateReport, Unreadable};
 pub use secret::{Secret, Secrets};
+pub use upload::{FileBytes, Upload, UploadInfo, Uploaded};
 
 /// One sender at its provider: its settings are parsed when it is built, so [`Provider::send`] cannot find a missing token.
 #[async_trait]
@@ -97,6 +99,17 @@ pub trait Provider: fmt::Debug + Send + Sync {
             MediaSource::Url(url) => MediaAddress::plain(url),
             MediaSource::MediaId(_) => Err(AskError::NotSupported),
         }
+    }
+
+    /// Hands a file to the provider, which keeps it for later sends. Dropping the future may leave a file there that nobody
+    /// knows of; it has no effect on anybody.
+    ///
+    /// # Errors
+    /// As of a send. [`SendError::InDoubt`] says no more than that there is no answer: the file may be handed over again.
+    /// Refused with [`ErrorReason::NotSupported`] where [`Capabilities::media_upload`] is false.
+    async fn upload_media(&self, _upload: Upload) -> Result<Uploaded, SendError> {
+        let words = "the provider keeps no files for later sends";
+        Err(SendError::Refused(DeliveryError::ours(ErrorReason::NotSupported, words, false)))
     }
 
     /// Asks what became of a message that was handed over, where webhooks alone would leave it open.
@@ -324,7 +337,7 @@ impl MediaAddress {
         let url = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
         let url = url.ok_or_else(|| {
             AskError::Refused(DeliveryError::ours(
-                crate::domain::ErrorReason::InvalidRequest,
+                ErrorReason::InvalidRequest,
                 "the provider's address of the file is none",
                 false,
             ))

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use recado::domain::catalogue::Key;
 use recado::domain::content::{
     CardName, ContactCard, Interactive, InteractiveAction, Location, Media, MediaKind, MediaSource, Reaction,
@@ -13,7 +14,7 @@ use recado::domain::content::{
 };
 use recado::domain::{Content, ErrorReason};
 use recado::error::Violations;
-use recado::provider::{Answer, AskError, CheckOutcome, Report, SendError, Webhook};
+use recado::provider::{Answer, AskError, CheckOutcome, Report, SendError, Upload, UploadInfo, Webhook};
 use serde_json::Value;
 
 use crate::fixtures::{Fixture, Posts, REFUSED, message, text};
@@ -563,4 +564,59 @@ pub async fn templates_agree_with_capabilities(fixture: Fixture) {
     if publishes && speaks_http {
         assert!(matches!(fixture.away.templates().await, Err(AskError::Unreachable(_))));
     }
+}
+
+/// A file of that many bytes, in two parts.
+fn upload(kind: MediaKind, mime_type: &str, announced: bool) -> Upload {
+    let parts = ["half of a file", " and the other half"];
+    let size = parts.iter().map(|part| part.len() as u64).sum();
+    let size_bytes = announced.then_some(size);
+    let info = UploadInfo { kind, mime_type: mime_type.into(), file_name: "invoice.bin".into(), size_bytes };
+    let bytes = futures::stream::iter(parts.map(|part| Ok(part.into()))).boxed();
+    Upload { info, bytes, limit: Duration::from_secs(30) }
+}
+
+pub async fn uploads_agree_with_capabilities(fixture: Fixture) {
+    let keeps = fixture.adapter.capabilities().media_upload;
+    let speaks_http = fixture.not_applicable("unauthorized_is_refused").is_none();
+    let kinds: Vec<_> = fixture.adapter.capabilities().media.iter().map(|rule| (rule.kind, rule.by_media_id)).collect();
+    let mime_type = "image/jpeg";
+    for announced in [true, false] {
+        let answering = fixture.provider.answer_all(|_| Some(Reply::new(401, "{}")));
+        let before = fixture.provider.count();
+        let kept = fixture.adapter.upload_media(upload(MediaKind::Image, mime_type, announced)).await;
+        answering.abort();
+        match kept {
+            Ok(kept) => {
+                assert!(keeps && !speaks_http && !kept.media_id.is_empty());
+                assert!(kinds.iter().all(|(_, by_media_id)| *by_media_id), "what is kept can be sent");
+            }
+            Err(SendError::Refused(error)) if error.reason == ErrorReason::NotSupported => {
+                assert!(!keeps && fixture.provider.count() == before);
+            }
+            Err(SendError::Refused(error)) => {
+                assert!(keeps && kinds.iter().all(|(_, by_media_id)| *by_media_id), "what is kept can be sent");
+                assert_eq!(error.reason, ErrorReason::SenderUnauthorized);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    if !keeps || !speaks_http {
+        return;
+    }
+    let away = fixture.away.upload_media(upload(MediaKind::Image, mime_type, true)).await;
+    assert!(matches!(away, Err(SendError::NotTaken { .. })), "{away:?}");
+    // A file that breaks off reaches nobody as a whole.
+    let answering = fixture.provider.answer_all(|_| Some(Reply::new(200, r#"{"id":"1"}"#)));
+    for announced in [true, false] {
+        let before = fixture.provider.count();
+        let whole = upload(MediaKind::Image, mime_type, announced);
+        let broken = futures::stream::once(async { Err(std::io::Error::other("gone")) });
+        let bytes = whole.bytes.take(1).chain(broken).boxed();
+        let kept = fixture.adapter.upload_media(Upload { bytes, ..whole }).await;
+        assert!(kept.is_err() && fixture.provider.count() == before, "{kept:?}");
+        let kept = fixture.adapter.upload_media(upload(MediaKind::Image, mime_type, announced)).await;
+        assert_eq!(kept.unwrap().media_id, "1");
+    }
+    answering.abort();
 }

@@ -26,6 +26,7 @@ macro_rules! contract {
         capabilities_are_kept
         check_agrees_with_capabilities
         templates_agree_with_capabilities
+        uploads_agree_with_capabilities
     );)+
 
         /// The capability table of the docs; `UPDATE_DOCS=1` writes it.

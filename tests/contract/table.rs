@@ -10,7 +10,7 @@ const HEAD: &str = "\
 
 Made from the adapters' own capabilities, which also judge every request at the door; `UPDATE_DOCS=1 cargo test --test contract
 the_table` writes it again, and the test fails while it is out of date. Lengths are characters (Unicode scalars), sizes are what the
-provider takes at most; it knows the size of a file only once it has fetched it.
+provider takes at most: checked of files that are uploaded; of an address it knows the size only once it has fetched it.
 
 ";
 
@@ -27,6 +27,7 @@ pub fn render(adapters: &[(&str, Capabilities)]) -> String {
     for kind in MEDIA {
         row(&title(kind.as_str()), &|c| c.media_rule(kind).map_or_else(none, media));
     }
+    row("UploadMedia", &|c| yes(c.media_upload));
     row("Location", &|c| if c.location && c.location_url { "yes, with a page".into() } else { yes(c.location) });
     row("Contact cards", &|c| most(c.contact_cards_max));
     row("Interactive", &|c| c.interactive.as_ref().map_or_else(none, interactive));

@@ -60,7 +60,7 @@ async fn every_rpc(gateway: &TestGateway, key: Option<&str>) -> Vec<(&'static st
             (stringify!($method), ApiKeyScope::$scope, $client.$method(request).await.map(drop))
         }),+] };
     }
-    call! {
+    let mut answers = call! {
         messaging.send_message(SendMessageRequest) Send,
         messaging.send_template(SendTemplateRequest) Send,
         messaging.batch_send(BatchSendRequest) Send,
@@ -94,7 +94,14 @@ async fn every_rpc(gateway: &TestGateway, key: Option<&str>) -> Vec<(&'static st
         admin.retry_callbacks(RetryCallbacksRequest) Admin,
         admin.get_stats(GetStatsRequest) Admin,
         admin.erase_contact(EraseContactRequest) Admin,
-    }
+    };
+    let nothing = futures::stream::empty::<proto::UploadMediaRequest>();
+    let upload = match key {
+        Some(key) => messaging.upload_media(keyed(nothing, key)).await,
+        None => messaging.upload_media(nothing).await,
+    };
+    answers.push(("upload_media", ApiKeyScope::Send, upload.map(drop)));
+    answers
 }
 
 on_both_databases! {

@@ -32,4 +32,5 @@ mod sending;
 mod templates;
 mod tools;
 mod twilio;
+mod upload;
 mod waiting;

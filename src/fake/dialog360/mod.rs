@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
@@ -30,6 +30,7 @@ pub(super) const WIRE: Dialog360 = Dialog360;
 pub(super) fn router() -> Router<Arc<Fake>> {
     Router::new()
         .route("/messages", post(send))
+        .route("/media", post(keep))
         .route("/health_status", get(health))
         .route("/v1/configs/templates", get(list))
         .route("/{media}", get(look_up))
@@ -50,9 +51,16 @@ async fn send(State(fake): State<Arc<Fake>>, headers: HeaderMap, body: Bytes) ->
     if !authorised(&fake, &headers) {
         return unread(&fake, unauthorised());
     }
-    match cloud::handed(&body) {
+    match cloud::handed(&fake, Dialog360::NAME, &body) {
         Ok(handed) => hand_over(Dialog360, &fake, vec![handed]).await,
         Err(refusal) => unread(&fake, refusal.answer()),
+    }
+}
+
+async fn keep(State(fake): State<Arc<Fake>>, headers: HeaderMap, body: Body) -> Response {
+    match authorised(&fake, &headers) {
+        true => files::keep(Dialog360, &fake, &headers, body).await,
+        false => unauthorised().alone(),
     }
 }
 
@@ -84,7 +92,7 @@ async fn look_up(State(fake): State<Arc<Fake>>, Path(id): Path<String>, headers:
         return unauthorised().alone();
     }
     let url = format!("https://lookaside.fbsbx.com/whatsapp_business/attachments/{id}?mid=1");
-    match files::looked_up(&id, url) {
+    match files::looked_up(&fake, Dialog360::NAME, &id, url) {
         Ok(found) => Answer::json(StatusCode::OK, &found).alone(),
         Err(refusal) => refusal.answer_with(StatusCode::NOT_FOUND).alone(),
     }
@@ -92,7 +100,7 @@ async fn look_up(State(fake): State<Arc<Fake>>, Path(id): Path<String>, headers:
 
 async fn fetch(State(fake): State<Arc<Fake>>, Path(id): Path<String>, headers: HeaderMap) -> Response {
     match authorised(&fake, &headers) {
-        true => files::fetched(&id),
+        true => files::fetched(&fake, Dialog360::NAME, &id),
         false => unauthorised().alone(),
     }
 }

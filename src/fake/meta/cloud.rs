@@ -3,6 +3,7 @@
 use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 
+use super::files;
 use crate::domain::{Millis, now_ms};
 use crate::fake::Fake;
 use crate::fake::after::Taken;
@@ -103,7 +104,7 @@ pub(in crate::fake) fn wa_id(to: &str) -> String {
 }
 
 /// A message of a request, and what Meta would find wrong with it at once.
-pub(in crate::fake) fn handed(body: &[u8]) -> Result<Handed<Refusal>, Refusal> {
+pub(in crate::fake) fn handed(fake: &Fake, provider: &str, body: &[u8]) -> Result<Handed<Refusal>, Refusal> {
     let body = serde_json::from_slice::<Map<String, Value>>(body);
     let body = body.map_err(|_| Refusal::new(100, "The body is not JSON of the right form"))?;
     let said = |member: &str| body.get(member).and_then(Value::as_str).unwrap_or_default();
@@ -112,7 +113,7 @@ pub(in crate::fake) fn handed(body: &[u8]) -> Result<Handed<Refusal>, Refusal> {
         message_id: said("biz_opaque_callback_data").to_owned(),
         text: told(&body),
         webhook_url: None,
-        refusal: judged(&body).err(),
+        refusal: judged(&body).and_then(|()| files::are_known(fake, provider, &body)).err(),
     })
 }
 

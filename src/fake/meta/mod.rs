@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
@@ -37,6 +37,7 @@ type Asked = Query<HashMap<String, String>>;
 pub(super) fn router() -> Router<Arc<Fake>> {
     Router::new()
         .route("/{id}/messages", post(send))
+        .route("/{id}/media", post(keep))
         .route("/{id}/message_templates", get(list))
         .route("/{id}", get(look_up))
         .route("/attachments/{id}", get(fetch))
@@ -65,9 +66,19 @@ async fn send(State(fake): State<Arc<Fake>>, Path(number): Path<String>, headers
         Ok(id) if is_number(&fake, &number) => Meta { number: id },
         _ => return unread(&fake, Refusal::unknown_object(&number).answer()),
     };
-    match cloud::handed(&body) {
+    match cloud::handed(&fake, Meta::NAME, &body) {
         Ok(handed) => hand_over(wire, &fake, vec![handed]).await,
         Err(refusal) => unread(&fake, refusal.answer()),
+    }
+}
+
+async fn keep(State(fake): State<Arc<Fake>>, Path(number): Path<String>, headers: HeaderMap, body: Body) -> Response {
+    if !authorised(&fake, &headers) {
+        return unauthorised().alone();
+    }
+    match number.parse() {
+        Ok(id) if is_number(&fake, &number) => files::keep(Meta { number: id }, &fake, &headers, body).await,
+        _ => Refusal::unknown_object(&number).answer().alone(),
     }
 }
 
@@ -97,7 +108,11 @@ async fn look_up(
             "throughput": { "level": "STANDARD" }, "id": id,
         })),
         true => Err(Refusal::unknown_object(&id)),
-        false => files::looked_up(&id, format!("http://{host}/meta/attachments/{id}")),
+        // What people sent is no number's own (github.com/chatwoot/chatwoot/pull/13319).
+        false if asked.contains_key("phone_number_id") && fake.uploads.find(Meta::NAME, &id).is_none() => {
+            Err(Refusal::new(100, "Param phone_number_id is not a valid whatsapp business phone number id ID"))
+        }
+        false => files::looked_up(&fake, Meta::NAME, &id, format!("http://{host}/meta/attachments/{id}")),
     };
     match found {
         Ok(found) => Answer::json(StatusCode::OK, &found).alone(),
@@ -107,7 +122,7 @@ async fn look_up(
 
 async fn fetch(State(fake): State<Arc<Fake>>, Path(id): Path<String>, headers: HeaderMap) -> Response {
     match authorised(&fake, &headers) {
-        true => files::fetched(&id),
+        true => files::fetched(&fake, Meta::NAME, &id),
         false => unauthorised().alone(),
     }
 }

@@ -1,6 +1,7 @@
 //! What a message says, into the domain.
 
 use super::{TEXT_MAX, http_url, text};
+use crate::domain::SenderId;
 use crate::domain::content::{
     CardAddress, CardEmail, CardName, CardOrganization, CardPhone, CardUrl, ContactCard, Content, Interactive,
     InteractiveAction, InteractiveHeader, List, ListRow, ListSection, Location, Media, MediaKind, MediaSource,
@@ -8,6 +9,7 @@ use crate::domain::content::{
 };
 use crate::error::{Reason, Violations};
 use crate::proto;
+use crate::provider::UploadInfo;
 
 /// Characters of each text of a contact card, at most.
 const CARD_TEXT_MAX: usize = 1_024;
@@ -45,22 +47,7 @@ pub(super) fn message_content(
 
 pub(super) fn media(media: proto::Media, path: &str, violations: &mut Violations) -> Option<Media> {
     use proto::media::Source;
-    let kind = match proto::MediaKind::try_from(media.kind) {
-        Ok(proto::MediaKind::Image) => Some(MediaKind::Image),
-        Ok(proto::MediaKind::Audio) => Some(MediaKind::Audio),
-        Ok(proto::MediaKind::Voice) => Some(MediaKind::Voice),
-        Ok(proto::MediaKind::Video) => Some(MediaKind::Video),
-        Ok(proto::MediaKind::Document) => Some(MediaKind::Document),
-        Ok(proto::MediaKind::Sticker) => Some(MediaKind::Sticker),
-        Ok(proto::MediaKind::Unspecified) => {
-            violations.add(format!("{path}.kind"), Reason::Required, "a kind is needed: IMAGE, AUDIO, …");
-            None
-        }
-        Err(_) => {
-            violations.add(format!("{path}.kind"), Reason::Invalid, format!("there is no kind {}", media.kind));
-            None
-        }
-    };
+    let kind = media_kind(media.kind, &format!("{path}.kind"), violations);
     let source = match media.source {
         Some(Source::Url(url)) => {
             violations.check(format!("{path}.url"), http_url(&url)).map(|_| MediaSource::Url(url))
@@ -74,21 +61,65 @@ pub(super) fn media(media: proto::Media, path: &str, violations: &mut Violations
             None
         }
     };
-    let mime_type = match media.mime_type {
-        given if given.is_empty() || is_mime(&given) => Ok(given),
-        _ => Err((Reason::Invalid, "a MIME type reads `image/jpeg`, with parameters or without".to_owned())),
-    };
-    let mime_type = violations.check(format!("{path}.mime_type"), mime_type);
+    let mime_type = violations.check(format!("{path}.mime_type"), mime_type(media.mime_type));
     let file_name = violations.check(format!("{path}.file_name"), text(media.file_name, 0, 1_024, "a file name"));
     let caption = violations.check(format!("{path}.caption"), text(media.caption, 0, TEXT_MAX, "a caption"));
     Some(Media { kind: kind?, source: source?, mime_type: mime_type?, file_name: file_name?, caption: caption? })
+}
+
+/// Reads what a file is uploaded as; all of it is needed but its name and its size.
+pub(in crate::grpc) fn upload(given: proto::UploadInfo, violations: &mut Violations) -> Option<(SenderId, UploadInfo)> {
+    let sender = violations.check("info.sender", given.sender.parse());
+    let kind = media_kind(given.kind, "info.kind", violations);
+    let mime_type = match given.mime_type.as_str() {
+        "" => Err((Reason::Required, "the file's MIME type is needed, such as image/jpeg".to_owned())),
+        _ => mime_type(given.mime_type),
+    };
+    let mime_type = violations.check("info.mime_type", mime_type);
+    let file_name = violations.check("info.file_name", text(given.file_name, 0, 1_024, "a file name"));
+    let size_bytes = given.size_bytes.map(|size| match u64::try_from(size) {
+        Ok(size @ 1..) => Ok(size),
+        _ => Err((Reason::Invalid, "a size is more than 0; leave it out where it is not known".to_owned())),
+    });
+    let size_bytes = size_bytes.map(|size| violations.check("info.size_bytes", size));
+    let info =
+        UploadInfo { kind: kind?, mime_type: mime_type?, file_name: file_name?, size_bytes: size_bytes.flatten() };
+    Some((sender?, info))
+}
+
+fn media_kind(number: i32, path: &str, violations: &mut Violations) -> Option<MediaKind> {
+    match proto::MediaKind::try_from(number) {
+        Ok(proto::MediaKind::Image) => Some(MediaKind::Image),
+        Ok(proto::MediaKind::Audio) => Some(MediaKind::Audio),
+        Ok(proto::MediaKind::Voice) => Some(MediaKind::Voice),
+        Ok(proto::MediaKind::Video) => Some(MediaKind::Video),
+        Ok(proto::MediaKind::Document) => Some(MediaKind::Document),
+        Ok(proto::MediaKind::Sticker) => Some(MediaKind::Sticker),
+        Ok(proto::MediaKind::Unspecified) => {
+            violations.add(path, Reason::Required, "a kind is needed: IMAGE, AUDIO, …");
+            None
+        }
+        Err(_) => {
+            violations.add(path, Reason::Invalid, format!("there is no kind {number}"));
+            None
+        }
+    }
+}
+
+/// It goes into headers too, so it is plain from end to end.
+fn mime_type(given: String) -> Result<String, (Reason, String)> {
+    match given {
+        given if given.is_empty() || is_mime(&given) => Ok(given),
+        _ => Err((Reason::Invalid, "a MIME type reads `image/jpeg`, with parameters or without".to_owned())),
+    }
 }
 
 fn is_mime(value: &str) -> bool {
     let token =
         |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_graphic() && !b"/;,\"()<>@".contains(&b));
     let essence = value.split(';').next().unwrap_or_default().trim();
-    value.len() <= 255 && essence.split_once('/').is_some_and(|(kind, name)| token(kind) && token(name))
+    let plain = value.bytes().all(|b| b == b' ' || b.is_ascii_graphic());
+    plain && value.len() <= 255 && essence.split_once('/').is_some_and(|(kind, name)| token(kind) && token(name))
 }
 
 pub(super) fn location(location: proto::Location, path: &str, violations: &mut Violations) -> Option<Location> {

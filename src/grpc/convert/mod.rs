@@ -12,6 +12,7 @@ mod content;
 mod filters;
 mod options;
 
+pub(super) use content::upload;
 use content::{location, media, message_content};
 pub(super) use filters::{label_filter, peer_filter, sender_filter};
 use options::{Options, read_options};

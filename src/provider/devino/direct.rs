@@ -35,7 +35,7 @@ impl Adapter {
         if message.reply_to.is_some() {
             return Err(not_supported("quotes"));
         }
-        let (kind, part) = whatsapp::part(&message.content, wire::DIRECT_LANGUAGE).map_err(not_supported)?;
+        let (kind, part) = whatsapp::part(message, wire::DIRECT).map_err(|error| error.refused("devino"))?;
         if kind == "sticker" || part.get("type").is_some_and(|kind| kind == "cta_url") {
             return Err(not_supported(if kind == "sticker" { "stickers" } else { "url buttons" }));
         }

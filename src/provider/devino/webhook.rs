@@ -10,7 +10,8 @@ use crate::domain::event::ClientInfo;
 use crate::domain::{Contact, IncomingContent, MessageStatus, Millis};
 use crate::provider::capabilities::mime_essence;
 use crate::provider::lenient::{decimal, integer, items, text};
-use crate::provider::{IncomingReport, Report, StatusReport, Unreadable, Webhook, cards, plausible_time, whatsapp};
+use crate::provider::whatsapp::{self, Files};
+use crate::provider::{IncomingReport, Report, StatusReport, Unreadable, Webhook, cards, plausible_time};
 
 /// Reads a webhook: an array or a single object, statuses and incoming messages alike, each item on its own.
 pub(super) fn parse(webhook: &Webhook) -> Vec<Result<Report, Unreadable>> {
@@ -126,7 +127,7 @@ fn direct(item: &Map<String, Value>, raw: &RawValue, receive_at_ms: Millis) -> I
         occur_at_ms: time.and_then(|time| plausible_time(time, receive_at_ms)),
         profile_name: text(item, "profileName").unwrap_or_default(),
         reply_to: whatsapp::reply_to(item).as_deref().and_then(wire::canonical_id),
-        ..IncomingReport::new(contact, whatsapp::content(item, raw.get()))
+        ..IncomingReport::new(contact, whatsapp::content(item, raw.get(), Files::ByAddress))
     }
 }
 

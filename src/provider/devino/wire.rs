@@ -1,6 +1,8 @@
 //! What Devino's documentation leaves open, in one place: each fact marked [assumed] is ours, and is changed here and
 //! nowhere else. [docs] is what docs.devino.online/pt/http/whatsapp/ says. The README of this folder lists them too.
 
+use crate::provider::whatsapp::Dialect;
+
 /// [docs] Where the API is.
 pub const BASE_URL: &str = "https://api.devino.online";
 /// [docs] `POST`: messages of the classic API.
@@ -27,6 +29,8 @@ pub const DIRECT_CAPTION_MOST: usize = 1_024;
 pub const DIRECT_CARDS_MAX: usize = 5;
 /// [assumed] The language of templates of the direct API sent without one: the classic API's, in WhatsApp's form.
 pub const DIRECT_LANGUAGE: &str = "en";
+/// [assumed] Files by address only, and no more than every provider of WhatsApp's form takes.
+pub const DIRECT: Dialect = Dialect { language: DIRECT_LANGUAGE, whole: false };
 /// [docs] Characters of `contentName`.
 pub const FILE_NAME_MAX: usize = 100;
 

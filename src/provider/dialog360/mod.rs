@@ -8,8 +8,8 @@ use super::lenient::{integer, list, object, text};
 use super::meta::door::Door;
 use super::meta::{catalogue, media, webhook, wire as metas};
 use super::{
-    Answer, AskError, Capabilities, CheckOutcome, Context, Forged, MediaAddress, Outgoing, Provider, Report,
-    Unreadable, Webhook, address,
+    Answer, AskError, Capabilities, CheckOutcome, Context, Forged, MediaAddress, Outgoing, Provider, Report, SendError,
+    Unreadable, Upload, Uploaded, Webhook, address,
 };
 use crate::domain::content::MediaSource;
 use crate::domain::template::CatalogueTemplate;
@@ -110,6 +110,10 @@ impl Provider for Adapter {
             }
         }
         Err(AskError::Unreachable("the catalogue of templates has no end".into()))
+    }
+
+    async fn upload_media(&self, upload: Upload) -> Result<Uploaded, SendError> {
+        self.door.upload(wire::UPLOAD_PATH, upload).await
     }
 
     async fn locate_media(&self, source: &MediaSource) -> Result<MediaAddress, AskError> {

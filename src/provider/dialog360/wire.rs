@@ -7,6 +7,8 @@ pub const BASE_URL: &str = "https://waba-v2.360dialog.io";
 pub const KEY_HEADER: &str = "d360-api-key";
 /// [docs] `POST`: messages, in Meta's form.
 pub const SEND_PATH: &str = "messages";
+/// [docs] `POST`: a file to keep, in Meta's form.
+pub const UPLOAD_PATH: &str = "media";
 /// [docs] `GET`: whether the number can send.
 pub const HEALTH_PATH: &str = "health_status";
 /// [docs] `GET`: templates, by `limit` and `offset`.

@@ -1,6 +1,6 @@
 //! What Digivox says no with, and what it means to us. HTTP statuses are from
-//! <https://documenter.getpostman.com/view/33375237/2sA3kd9cT5>; codes are Meta's, as far as Digivox is likely to hand
-//! them through: none is documented. The right-hand sides are our reading.
+//! <https://documenter.getpostman.com/view/33375237/2sA3kd9cT5>; codes are Meta's [assumed], as far as Digivox hands them
+//! through: none is documented. What they mean is in Meta's own table.
 
 use reqwest::StatusCode;
 
@@ -8,68 +8,61 @@ use super::wire::Word;
 use crate::domain::{DeliveryError, ErrorReason, MessageStatus};
 use crate::provider::SendError;
 use crate::provider::http::HttpAnswer;
+use crate::provider::meta::errors::Said;
 
-struct Code {
-    code: u32,
-    reason: ErrorReason,
-    retryable: bool,
-    meaning: &'static str,
+/// [assumed] What it says where it hands a code through without words.
+fn words_for(reason: ErrorReason) -> Option<&'static str> {
+    match reason {
+        ErrorReason::RecipientUnreachable => Some("undeliverable"),
+        ErrorReason::OutsideWindow => Some("more than 24 hours since the person last wrote"),
+        _ => None,
+    }
 }
 
-/// [assumed] Meta's codes.
-const CODES: &[Code] = &[
-    Code { code: 131026, reason: ErrorReason::RecipientUnreachable, retryable: false, meaning: "undeliverable" },
-    Code {
-        code: 131047,
-        reason: ErrorReason::OutsideWindow,
-        retryable: false,
-        meaning: "more than 24 hours since the person last wrote",
-    },
-];
-
-fn row(code: &str) -> Option<&'static Code> {
-    let code = code.trim().parse::<u32>().ok()?;
-    CODES.iter().find(|row| row.code == code)
-}
-
-/// What an answer that says no comes to. A code that has a row says more than the status; 5xx leaves in doubt whatever it
-/// says, since a proxy stands in front.
+/// What an answer that says no comes to. A code of Meta's says more than the status; 5xx leaves in doubt whatever it says,
+/// since a proxy stands in front.
 pub fn refusal(answer: &HttpAnswer, code: &str, message: &str) -> SendError {
     let by_status = match answer.status.is_success() {
         // An error under a success is a no all the same (O9).
         true => SendError::of_status(&HttpAnswer { status: StatusCode::BAD_REQUEST, ..answer.clone() }, code, message),
         false => SendError::of_status(answer, code, message),
     };
-    match (by_status, row(code)) {
-        (SendError::Refused(error), Some(row)) => {
-            let message =
-                if error.provider_message.is_empty() { row.meaning.to_owned() } else { error.provider_message };
-            let (reason, retryable) = (row.reason, row.retryable);
-            SendError::Refused(DeliveryError { reason, retryable, provider_message: message, ..error })
-        }
+    match (by_status, Said::handed_through(code, message)) {
+        // Which attempt it was is not known here: the shortest of Meta's waits.
+        (SendError::Refused(_), Some(said)) => match said.outcome(answer, 1) {
+            SendError::Refused(error) => SendError::Refused(worded(error)),
+            other => other,
+        },
         (error, _) => error,
     }
 }
 
+fn worded(mut error: DeliveryError) -> DeliveryError {
+    if error.provider_message.is_empty() {
+        error.provider_message = words_for(error.reason).unwrap_or_default().to_owned();
+    }
+    error
+}
+
 /// How a failing word and its code come together: the word says whether it failed or ran out of time, the code why.
 pub fn failure(word: Word, raw_word: &str, code: &str, message: &str) -> Option<(MessageStatus, DeliveryError)> {
-    let row = row(code);
-    let (status, reason, retryable) = match (word, row) {
-        (Word::Is(_), _) => return None,
-        (Word::Expired, None) => (MessageStatus::Expired, ErrorReason::Expired, true),
-        (Word::Expired, Some(row)) => (MessageStatus::Expired, row.reason, row.retryable),
-        (Word::Failed, Some(row)) => (MessageStatus::Failed, row.reason, row.retryable),
-        (Word::Failed, None) => (MessageStatus::Failed, ErrorReason::Unknown, false),
+    let (status, otherwise) = match word {
+        Word::Is(_) => return None,
+        Word::Expired => (MessageStatus::Expired, (ErrorReason::Expired, true)),
+        Word::Failed => (MessageStatus::Failed, (ErrorReason::Unknown, false)),
     };
-    let words = match (message, row) {
-        ("", Some(row)) => row.meaning,
-        ("", None) => raw_word,
-        (message, _) => message,
+    let known = Said::handed_through(code, message).map(|said| worded(said.failure()));
+    let error = known.unwrap_or_else(|| DeliveryError {
+        reason: otherwise.0,
+        provider_code: code.to_owned(),
+        provider_message: message.to_owned(),
+        retryable: otherwise.1,
+    });
+    let provider_message = match error.provider_message.as_str() {
+        "" => raw_word.to_owned(),
+        words => words.to_owned(),
     };
-    Some((
-        status,
-        DeliveryError { reason, provider_code: code.to_owned(), provider_message: words.to_owned(), retryable },
-    ))
+    Some((status, DeliveryError { provider_message, ..error }))
 }
 
 #[cfg(test)]
@@ -93,6 +86,9 @@ mod tests {
             (400, "131047", "OUTSIDE_WINDOW false refused"),
             (400, "131026", "RECIPIENT_UNREACHABLE false refused"),
             (400, "brand.new", "INVALID_REQUEST false refused"),
+            (400, "999999", "INVALID_REQUEST false refused"),
+            (400, "130429", "RATE_LIMITED true not taken"),
+            (400, "132001", "TEMPLATE_NOT_FOUND false refused"),
             (200, "131047", "OUTSIDE_WINDOW false refused"),
             (200, "", "INVALID_REQUEST false refused"),
             (401, "", "SENDER_UNAUTHORIZED false refused"),
@@ -124,7 +120,7 @@ mod tests {
         for (code, expected) in cases {
             assert_eq!(said(Word::Failed, &code.to_string()), expected);
         }
-        assert_eq!(cases.map(|(code, _)| code).to_vec(), CODES.iter().map(|row| row.code).collect::<Vec<_>>());
+        assert_eq!(said(Word::Failed, "131049"), "FAILED RECIPIENT_CAPPED true");
         assert_eq!(said(Word::Failed, ""), "FAILED UNKNOWN false");
         assert_eq!(said(Word::Failed, "USER_GONE"), "FAILED UNKNOWN false");
         assert_eq!(said(Word::Expired, ""), "EXPIRED EXPIRED true");

@@ -43,7 +43,7 @@ impl Adapter {
         if message.reply_to.is_some() {
             return Err(not_supported("quotes"));
         }
-        let (kind, mut part) = whatsapp::part(&message.content, wire::LANGUAGE).map_err(not_supported)?;
+        let (kind, mut part) = whatsapp::part(message, wire::DIALECT).map_err(|error| error.refused("digivox"))?;
         let rich = matches!(kind, "location" | "contacts" | "interactive") && !self.config.differs.rich_contents;
         if rich || kind == "sticker" {
             return Err(not_supported(message.content.kind()));

@@ -10,7 +10,8 @@ use super::{envelope, errors};
 use crate::domain::content::{IncomingMedia, MediaSource, Text};
 use crate::domain::{Contact, IncomingContent, Millis};
 use crate::provider::lenient::{flag, items, text_of};
-use crate::provider::{IncomingReport, Report, StatusReport, Unreadable, Webhook, plausible_time, whatsapp};
+use crate::provider::whatsapp::{self, Files};
+use crate::provider::{IncomingReport, Report, StatusReport, Unreadable, Webhook, plausible_time};
 
 /// Reads a webhook, each item on its own.
 pub(super) fn parse(config: &Config, webhook: &Webhook) -> Vec<Result<Report, Unreadable>> {
@@ -156,7 +157,7 @@ impl Reader<'_> {
             return IncomingContent::Media(media);
         }
         match message.as_object() {
-            Some(message) => whatsapp::content(message, raw),
+            Some(message) => whatsapp::content(message, raw, Files::ByAddress),
             None => IncomingContent::Unsupported { r#type: word, raw: raw.to_owned() },
         }
     }

@@ -5,6 +5,7 @@
 
 use crate::domain::phone::peer_of;
 use crate::domain::{MessageStatus, PhoneNumber};
+use crate::provider::whatsapp::Dialect;
 
 /// What `base_url` looks like. [docs] The address of production is not published.
 pub const BASE_URL_EXAMPLE: &str = "https://dcs.example.com/dcs-gateway";
@@ -24,6 +25,8 @@ pub const FROM_FIELD: &str = "from";
 pub const TO_FIELD: &str = "to";
 /// [assumed] The language of templates sent without one: the product is Brazilian.
 pub const LANGUAGE: &str = "pt_BR";
+/// [assumed] Files by address only, and no more than every provider of WhatsApp's form takes.
+pub const DIALECT: Dialect = Dialect { language: LANGUAGE, whole: false };
 
 /// [assumed] WhatsApp's own limit, in characters.
 pub const TEXT_MAX: usize = 4_096;

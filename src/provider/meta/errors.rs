@@ -163,6 +163,13 @@ impl Said {
         }
     }
 
+    /// What others hand through of Meta's: a code in a text, and words. Nothing when the code has no row.
+    pub fn handed_through(code: &str, words: &str) -> Option<Self> {
+        let code = code.trim().parse().ok()?;
+        let said = Self { code: Some(code), words: words.to_owned(), ..Self::default() };
+        said.row().is_some().then_some(said)
+    }
+
     fn row(&self) -> Option<&'static Row> {
         let code = self.code?;
         let fits = |row: &&Row| {

@@ -8,24 +8,22 @@ use serde_json::{Map, Value};
 use super::lenient::{object, text};
 use super::{
     Account, Answer, AskError, Capabilities, CheckOutcome, Context, Forged, MediaAddress, Outgoing, Provider, Report,
-    Unreadable, Webhook, address,
+    SendError, Unreadable, Upload, Uploaded, Webhook, address,
 };
 use crate::domain::content::MediaSource;
 use crate::domain::template::CatalogueTemplate;
 use door::Door;
 
-mod cards;
 pub(in crate::provider) mod catalogue;
 pub mod config;
 pub(in crate::provider) mod door;
-mod errors;
+pub(in crate::provider) mod errors;
 pub(in crate::provider) mod media;
 mod message;
-mod private;
 mod send;
-mod template;
 #[cfg(test)]
 mod tests;
+mod upload;
 pub(in crate::provider) mod webhook;
 pub(in crate::provider) mod wire;
 
@@ -115,12 +113,17 @@ impl Provider for Adapter {
         }
     }
 
+    async fn upload_media(&self, upload: Upload) -> Result<Uploaded, SendError> {
+        self.door.upload(&format!("{}/media", self.config.phone_number_id), upload).await
+    }
+
     async fn locate_media(&self, source: &MediaSource) -> Result<MediaAddress, AskError> {
         match source {
             MediaSource::Url(url) => MediaAddress::plain(url).map(|address| self.opened(address)),
             MediaSource::MediaId(id) => {
-                let number = [("phone_number_id", self.config.phone_number_id.as_str())];
-                let looked_up = self.door.get(id, &number).await?;
+                // Without `phone_number_id`: with it, Meta looks among what the number uploaded, and not among what people
+                // sent (github.com/chatwoot/chatwoot/pull/13319).
+                let looked_up = self.door.get(id, &[]).await?;
                 media::address(&looked_up).map(|address| self.opened(address))
             }
         }

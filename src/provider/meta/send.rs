@@ -5,11 +5,10 @@ use serde_json::{Map, Value};
 
 use super::door::Door;
 use super::errors::Said;
-use super::{message, private};
-use crate::domain::{DeliveryError, ErrorReason};
+use super::message;
 use crate::provider::http::{Body, HttpAnswer};
 use crate::provider::lenient::{list, text};
-use crate::provider::{Answer, Outgoing, Receipt, SendError};
+use crate::provider::{Answer, Outgoing, Receipt, SendError, whatsapp};
 
 impl Door {
     /// Hands messages over, one after the other, by posting each to `path`.
@@ -32,7 +31,8 @@ impl Door {
             Err(error) => return unsent(SendError::Refused(error)),
         };
         // Meta's descriptions quote what they speak of.
-        let private = private::of(message);
+        let mut private = whatsapp::private_words(&message.content);
+        private.push(&message.to.digits);
         let secrets = self.redacted(&private);
         let called = self.call(Method::POST, url, Body::Json(body), &private).await;
         let outcome = match called.result {
@@ -66,9 +66,4 @@ fn judge(
 /// What an answer without an error object means at Meta: no more than its HTTP status.
 pub(super) fn of_status(answer: &HttpAnswer) -> SendError {
     SendError::of_status(answer, "", "")
-}
-
-/// Content that this wire has no form for.
-pub(super) fn refused(reason: ErrorReason, why: impl Into<String>) -> SendError {
-    SendError::Refused(DeliveryError::ours(reason, why, false))
 }

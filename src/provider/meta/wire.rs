@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::domain::content::MediaKind;
 use crate::domain::pace::Rate;
 use crate::provider::capabilities::{Capabilities, InteractiveRule, MediaRule, TemplateRule};
+use crate::provider::whatsapp;
 
 /// [docs] The version that github.com/facebook/openapi describes. Another one is another `base_url`.
 pub const BASE_URL: &str = "https://graph.facebook.com/v23.0";
@@ -29,24 +30,20 @@ pub const IN_FLIGHT: u32 = 64;
 pub const RATE: Rate = Rate { per_second: Some(80.0), contact_interval_ms: Some(6_000), contact_burst: Some(45) };
 /// [docs] Characters of a text.
 pub const TEXT_MAX: usize = 4_096;
-/// [docs] Characters of a caption, and of the body of an interactive message.
+/// [docs] Characters of a caption.
 pub const CAPTION_MAX: usize = 1_024;
 /// [assumed] Characters of a file's name; none is published.
 pub const FILE_NAME_MAX: usize = 240;
 /// [assumed] Cards in a message: the hard limit is higher, more than five are shown badly.
 pub const CARDS_MAX: usize = 5;
-/// [docs] Characters of an interactive message's header and footer.
-pub const HEADER_MAX: usize = 60;
-/// [docs] Characters of a section's title in a list.
-pub const SECTION_TITLE_MAX: usize = 24;
-/// [docs] Sections of a list.
-pub const SECTIONS_MAX: usize = 10;
-
 /// [docs] The wait after the pair limit (131056): 4^n seconds; [assumed] up to a minute or so.
 pub fn pair_wait(attempt: i32) -> Duration {
     let doublings = u32::try_from(attempt.saturating_sub(1)).unwrap_or_default().min(3);
     Duration::from_secs(4_u64.pow(doublings))
 }
+
+/// [docs] How long a file is kept that was uploaded.
+pub const MEDIA_KEPT: Duration = Duration::from_secs(30 * 24 * 3_600);
 
 const MB: u64 = 1 << 20;
 
@@ -75,19 +72,10 @@ pub fn capabilities() -> Capabilities {
             rule(MediaKind::Document, &[], 100 * MB, caption, Some(FILE_NAME_MAX)),
             rule(MediaKind::Sticker, &["image/webp"], 500 << 10, None, None),
         ],
+        media_upload: true,
         location: true,
         contact_cards_max: Some(CARDS_MAX),
-        interactive: Some(InteractiveRule {
-            body_max: CAPTION_MAX,
-            header_max: Some(HEADER_MAX),
-            footer_max: Some(HEADER_MAX),
-            buttons_max: 3,
-            button_title_max: 20,
-            rows_max: 10,
-            row_title_max: 24,
-            row_description_max: 72,
-            url_button: true,
-        }),
+        interactive: Some(InteractiveRule { url_button: true, ..whatsapp::INTERACTIVE }),
         reaction: true,
         reply: true,
         template: Some(TemplateRule { positional: true, named: true, header: true, buttons: true }),
@@ -100,36 +88,9 @@ pub fn capabilities() -> Capabilities {
 const AUDIO_TYPES: &[&str] =
     &["audio/aac", "audio/amr", "audio/mpeg", "audio/mp3", "audio/mp4", "audio/m4a", "audio/ogg"];
 
-/// Meta's form of a language: `pt_BR`, `en`. What is given as `pt-br` becomes that, and a script (`zh-Hans-CN`) is left
-/// out [assumed].
-pub fn language_code(given: &str) -> String {
-    let mut parts = given.trim().split(['-', '_']).filter(|part| !part.is_empty());
-    let language = parts.next().unwrap_or_default().to_lowercase();
-    let region = parts.find(|part| part.len() == 2 || part.len() == 3 && part.bytes().all(|b| b.is_ascii_digit()));
-    match region {
-        Some(region) => format!("{language}_{}", region.to_uppercase()),
-        None => language,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn languages_take_metas_form() {
-        for (given, sent) in [
-            ("pt_BR", "pt_BR"),
-            ("pt-br", "pt_BR"),
-            ("EN", "en"),
-            ("fil", "fil"),
-            ("zh-Hans-CN", "zh_CN"),
-            ("es-419", "es_419"),
-            (" ", ""),
-        ] {
-            assert_eq!(language_code(given), sent, "{given}");
-        }
-    }
 
     #[test]
     fn o18_the_pair_limit_waits_longer_each_time() {

@@ -2,13 +2,17 @@
 //!
 //! The table of numbers is [`script::SCRIPTS`]; the README beside this file tells it to users.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
+use futures::StreamExt as _;
 use ring::hmac;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::{
     Answer, AskError, Capabilities, CheckOutcome, Context, Forged, IncomingReport, Outgoing, Provider, Receipt, Report,
-    SendError, StatusReport, Unreadable, Webhook,
+    SendError, StatusReport, Unreadable, Upload, Uploaded, Webhook,
 };
 use crate::domain::content::Text;
 use crate::domain::message::Exchange;
@@ -25,6 +29,8 @@ pub use simulator::{Delivery, Simulator};
 
 /// Carries the signature of a webhook that the simulator made.
 const SIGNATURE: &str = "x-sandbox-signature";
+/// How long it says that it keeps files: as Meta does.
+const MEDIA_KEPT: Duration = Duration::from_secs(30 * 24 * 3_600);
 
 /// What the simulator posts: like a real provider's webhook, statuses and messages mixed.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -131,6 +137,14 @@ impl Provider for Adapter {
 
     async fn check(&self) -> CheckOutcome {
         CheckOutcome::Working { detail: "the sandbox is built in".into() }
+    }
+
+    /// Reads the file to its end and forgets it: any id can be sent.
+    async fn upload_media(&self, mut upload: Upload) -> Result<Uploaded, SendError> {
+        while let Some(part) = upload.bytes.next().await {
+            part.map_err(|error| SendError::in_doubt(error.to_string()))?;
+        }
+        Ok(Uploaded { media_id: format!("sandbox.{}", Uuid::now_v7().simple()), kept_for: Some(MEDIA_KEPT) })
     }
 
     async fn templates(&self) -> Result<Vec<CatalogueTemplate>, AskError> {

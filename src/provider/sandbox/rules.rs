@@ -2,6 +2,7 @@
 
 use crate::domain::content::MediaKind;
 use crate::provider::capabilities::{Capabilities, InteractiveRule, MediaRule, TemplateRule};
+use crate::provider::whatsapp;
 
 /// As Meta's Cloud API has them, so that what passes here passes at a real provider of the larger kind.
 pub(super) fn capabilities() -> Capabilities {
@@ -31,20 +32,11 @@ pub(super) fn capabilities() -> Capabilities {
             media(MediaKind::Document, &[], 100 << 20, true, true),
             media(MediaKind::Sticker, &["image/webp"], 500 << 10, false, false),
         ],
+        media_upload: true,
         location: true,
         location_url: true,
         contact_cards_max: Some(5),
-        interactive: Some(InteractiveRule {
-            body_max: 1_024,
-            header_max: Some(60),
-            footer_max: Some(60),
-            buttons_max: 3,
-            button_title_max: 20,
-            rows_max: 10,
-            row_title_max: 24,
-            row_description_max: 72,
-            url_button: true,
-        }),
+        interactive: Some(InteractiveRule { url_button: true, ..whatsapp::INTERACTIVE }),
         reaction: true,
         reply: true,
         template: Some(TemplateRule { positional: true, named: true, header: true, buttons: true }),

@@ -5,8 +5,8 @@
 mod incoming;
 mod outgoing;
 
-pub use incoming::{MEDIA_TYPES, content, media_kind, reply_to};
-pub use outgoing::{part, private_words, template_button};
+pub use incoming::{Files, MEDIA_TYPES, content, media_kind, reply_to};
+pub use outgoing::{Dialect, NoForm, part, private_words};
 
 use super::capabilities::InteractiveRule;
 use super::cards::Spelling;
@@ -37,6 +37,13 @@ pub const INTERACTIVE: InteractiveRule = InteractiveRule {
     row_description_max: 72,
     url_button: false,
 };
+
+/// Sections of a list, at most.
+const SECTIONS_MAX: usize = 10;
+/// Characters of a section's title in a list, at most.
+const SECTION_TITLE_MAX: usize = 24;
+/// Texts shorter than this are not looked for in answers: words like "to" stand there for themselves.
+pub const QUOTABLE: usize = 8;
 
 /// A language as WhatsApp writes it: `pt_BR` for `pt-br`; a script (`zh-Hans-CN`) is left out.
 pub fn language_code(given: &str) -> Option<String> {

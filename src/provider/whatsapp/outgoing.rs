@@ -2,30 +2,66 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{CARDS, language_code};
+use super::{CARDS, QUOTABLE, SECTION_TITLE_MAX, SECTIONS_MAX, language_code};
 use crate::domain::content::{
-    Content, Interactive, InteractiveAction, InteractiveHeader, List, Location, Media, MediaKind, MediaSource,
-    Template, TemplateButton, TemplateButtonKind, TemplateHeader,
+    CardName, ContactCard, Content, Interactive, InteractiveAction, InteractiveHeader, List, ListRow, ListSection,
+    Location, Media, MediaKind, MediaSource, ReplyButton, Template, TemplateButton, TemplateButtonKind, TemplateHeader,
 };
-use crate::provider::cards;
+use crate::domain::{DeliveryError, ErrorReason};
+use crate::provider::{Outgoing, SendError, cards};
 
-/// Texts shorter than this are not looked for in answers: words like "to" stand there for themselves.
-const QUOTABLE: usize = 8;
+/// What those who take WhatsApp's form take of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dialect {
+    /// The language of templates that name none; empty: those are refused.
+    pub language: &'static str,
+    /// All of it, as Meta's own API has it: files by id, recordings that are shown as such, reactions, and parameters of
+    /// templates by name.
+    pub whole: bool,
+}
 
-/// A content in WhatsApp's form: its `type`, and the value of the member of that name. Templates without a language get
-/// `language`. Whether a link is shown with a preview is not in it, since that stands in different places.
+/// Why a content cannot be written. Nothing is left out silently.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoForm {
+    /// There is no form for it.
+    NotCarried(&'static str),
+    /// There is one, which this does not fit.
+    Misfit(ErrorReason, String),
+}
+
+impl NoForm {
+    /// The refusal by a provider of that name.
+    pub fn refused(self, provider: &str) -> SendError {
+        match self {
+            NoForm::NotCarried(what) => SendError::not_supported(provider, what),
+            NoForm::Misfit(reason, why) => SendError::Refused(DeliveryError::ours(reason, why, false)),
+        }
+    }
+}
+
+type Written<T> = Result<T, NoForm>;
+
+/// A message's content in WhatsApp's form: its `type`, and the value of the member of that name. Whether a link is shown with
+/// a preview is not in it, since that stands in different places.
 ///
 /// # Errors
-/// In words, what of it has no such form; nothing is left out silently.
-pub fn part(content: &Content, language: &str) -> Result<(&'static str, Value), &'static str> {
-    Ok(match content {
+/// What of it has no such form.
+pub fn part(message: &Outgoing, dialect: Dialect) -> Written<(&'static str, Value)> {
+    Ok(match &message.content {
         Content::Text(text) => ("text", json!({ "body": text.body })),
-        Content::Media(media) => file(media)?,
+        Content::Media(media) => file(media, dialect)?,
         Content::Location(place) => ("location", location(place)?),
-        Content::ContactCards(cards) => ("contacts", cards.iter().map(|card| cards::write(card, &CARDS)).collect()),
-        Content::Interactive(message) => ("interactive", interactive(message)?),
-        Content::Template(filled) => ("template", template(filled, language)?),
-        Content::Reaction(_) => return Err("reactions"),
+        Content::ContactCards(cards) => ("contacts", cards.iter().map(card).collect()),
+        Content::Interactive(message) => ("interactive", interactive(message, dialect)?),
+        Content::Template(filled) => ("template", template(filled, dialect)?),
+        Content::Reaction(_) if !dialect.whole => return Err(NoForm::NotCarried("reactions")),
+        Content::Reaction(reaction) => {
+            let id = message.reaction_to.as_ref().ok_or_else(|| {
+                let why = "the message reacted to has no id at the provider";
+                NoForm::Misfit(ErrorReason::InvalidRequest, why.to_owned())
+            })?;
+            ("reaction", json!({ "message_id": id, "emoji": reaction.emoji }))
+        }
     })
 }
 
@@ -35,10 +71,7 @@ pub fn private_words(content: &Content) -> Vec<&str> {
         Content::Text(text) => vec![&text.body],
         Content::Media(media) => vec![&media.caption, &media.file_name],
         Content::Location(place) => vec![&place.name, &place.address],
-        Content::ContactCards(cards) => {
-            let name = cards.iter().map(|card| card.name.formatted_name.as_str());
-            name.chain(cards.iter().flat_map(|card| card.phones.iter().map(|phone| phone.phone.as_str()))).collect()
-        }
+        Content::ContactCards(cards) => cards.iter().flat_map(card_words).collect(),
         Content::Interactive(message) => menu_words(message),
         Content::Template(template) => {
             let values = template.parameters.values().map(String::as_str);
@@ -55,6 +88,13 @@ pub fn private_words(content: &Content) -> Vec<&str> {
     };
     words.retain(|word| word.len() >= QUOTABLE);
     words
+}
+
+fn card_words(card: &ContactCard) -> impl Iterator<Item = &str> {
+    let phones = card.phones.iter().flat_map(|phone| [phone.phone.as_str(), &phone.wa_id]);
+    let emails = card.emails.iter().map(|email| email.email.as_str());
+    let streets = card.addresses.iter().map(|address| address.street.as_str());
+    std::iter::once(card.name.formatted_name.as_str()).chain(phones).chain(emails).chain(streets)
 }
 
 fn menu_words(message: &Interactive) -> Vec<&str> {
@@ -79,8 +119,19 @@ fn texts<'a>(members: impl IntoIterator<Item = (&'a str, &'a String)>) -> Map<St
     filled.map(|(name, text)| (name.to_owned(), text.as_str().into())).collect()
 }
 
-fn file(media: &Media) -> Result<(&'static str, Value), &'static str> {
-    let MediaSource::Url(link) = &media.source else { return Err("media by id") };
+/// A card. WhatsApp wants one part of the name beside the whole; the whole is the nearest to it.
+fn card(card: &ContactCard) -> Value {
+    let name = &card.name;
+    let parts = [&name.first_name, &name.last_name, &name.middle_name, &name.prefix, &name.suffix];
+    if parts.iter().any(|part| !part.is_empty()) {
+        return cards::write(card, &CARDS);
+    }
+    let name = CardName { first_name: name.formatted_name.clone(), ..name.clone() };
+    cards::write(&ContactCard { name, ..card.clone() }, &CARDS)
+}
+
+/// A file by its address or its id. Its type is told by the file itself.
+fn file(media: &Media, dialect: Dialect) -> Written<(&'static str, Value)> {
     let word = match media.kind {
         MediaKind::Image => "image",
         MediaKind::Audio | MediaKind::Voice => "audio",
@@ -89,18 +140,36 @@ fn file(media: &Media) -> Result<(&'static str, Value), &'static str> {
         MediaKind::Sticker => "sticker",
     };
     if !media.caption.is_empty() && matches!(word, "audio" | "sticker") {
-        return Err("captions of sound and stickers");
+        return Err(NoForm::NotCarried("captions of sound and stickers"));
     }
     if !media.file_name.is_empty() && word != "document" {
-        return Err("file names but of documents");
+        return Err(NoForm::NotCarried("file names but of documents"));
     }
-    let members = texts([("link", link), ("caption", &media.caption), ("filename", &media.file_name)]);
+    let source = match &media.source {
+        MediaSource::Url(link) => ("link", link),
+        MediaSource::MediaId(id) if dialect.whole => ("id", id),
+        MediaSource::MediaId(_) => return Err(NoForm::NotCarried("media by id")),
+    };
+    let mut members = texts([source, ("caption", &media.caption), ("filename", &media.file_name)]);
+    if dialect.whole && media.kind == MediaKind::Voice {
+        members.insert("voice".into(), true.into());
+    }
     Ok((word, members.into()))
 }
 
-fn location(place: &Location) -> Result<Value, &'static str> {
+/// `{"type": "image", "image": {"link": …}}`, without a caption, for which headers have no place.
+fn header_file(media: &Media, dialect: Dialect) -> Written<Value> {
+    match file(media, dialect)? {
+        (word @ ("image" | "video" | "document"), value) if media.caption.is_empty() => {
+            Ok(json!({ "type": word, word: value }))
+        }
+        _ => Err(NoForm::NotCarried("sound, stickers and captions in headers")),
+    }
+}
+
+fn location(place: &Location) -> Written<Value> {
     if !place.url.is_empty() {
-        return Err("pages of places");
+        return Err(NoForm::NotCarried("pages of places"));
     }
     let mut members = texts([("name", &place.name), ("address", &place.address)]);
     members.insert("latitude".into(), place.latitude.into());
@@ -108,13 +177,13 @@ fn location(place: &Location) -> Result<Value, &'static str> {
     Ok(members.into())
 }
 
-fn interactive(message: &Interactive) -> Result<Value, &'static str> {
+fn interactive(message: &Interactive, dialect: Dialect) -> Written<Value> {
     let (kind, action) = match &message.action {
         InteractiveAction::ReplyButtons(buttons) => {
-            let button = |b: &crate::domain::content::ReplyButton| json!({ "type": "reply", "reply": { "id": b.id, "title": b.title } });
+            let button = |b: &ReplyButton| json!({ "type": "reply", "reply": { "id": b.id, "title": b.title } });
             ("button", json!({ "buttons": buttons.iter().map(button).collect::<Vec<_>>() }))
         }
-        InteractiveAction::List(list) => ("list", sections(list)),
+        InteractiveAction::List(list) => ("list", sections(list)?),
         InteractiveAction::UrlButton { text, url } => {
             ("cta_url", json!({ "name": "cta_url", "parameters": { "display_text": text, "url": url } }))
         }
@@ -126,68 +195,81 @@ fn interactive(message: &Interactive) -> Result<Value, &'static str> {
     match &message.header {
         None => {}
         Some(InteractiveHeader::Text(text)) => members["header"] = json!({ "type": "text", "text": text }),
-        Some(InteractiveHeader::Media(_)) if kind == "list" => return Err("files above lists"),
-        Some(InteractiveHeader::Media(media)) => members["header"] = header_file(media)?,
+        Some(InteractiveHeader::Media(_)) if kind == "list" => return Err(NoForm::NotCarried("files above lists")),
+        Some(InteractiveHeader::Media(media)) => members["header"] = header_file(media, dialect)?,
     }
     Ok(members)
 }
 
-/// `{"type": "image", "image": {"link": …}}`, without a caption, for which headers have no place.
-fn header_file(media: &Media) -> Result<Value, &'static str> {
-    match file(media)? {
-        (word @ ("image" | "video" | "document"), value) if media.caption.is_empty() => {
-            Ok(json!({ "type": word, word: value }))
-        }
-        _ => Err("such files in headers"),
+fn sections(list: &List) -> Written<Value> {
+    if list.sections.len() > SECTIONS_MAX {
+        let why = format!("a list has {SECTIONS_MAX} sections at most");
+        return Err(NoForm::Misfit(ErrorReason::InvalidContent, why));
     }
-}
-
-fn sections(list: &List) -> Value {
-    let section = |section: &crate::domain::content::ListSection| {
-        let row = |row: &crate::domain::content::ListRow| {
+    if list.sections.iter().any(|section| section.title.chars().count() > SECTION_TITLE_MAX) {
+        let why = format!("a section's title has {SECTION_TITLE_MAX} characters at most");
+        return Err(NoForm::Misfit(ErrorReason::ContentTooLong, why));
+    }
+    let section = |section: &ListSection| {
+        let row = |row: &ListRow| {
             Value::from(texts([("id", &row.id), ("title", &row.title), ("description", &row.description)]))
         };
         let mut members = texts([("title", &section.title)]);
         members.insert("rows".into(), section.rows.iter().map(row).collect());
         Value::from(members)
     };
-    json!({ "button": list.button, "sections": list.sections.iter().map(section).collect::<Vec<_>>() })
+    Ok(json!({ "button": list.button, "sections": list.sections.iter().map(section).collect::<Vec<_>>() }))
 }
 
-fn template(template: &Template, language: &str) -> Result<Value, &'static str> {
-    let mut components = Vec::new();
-    match &template.header {
-        None => {}
-        Some(TemplateHeader::Text(text)) => {
-            components.push(json!({ "type": "header", "parameters": [{ "type": "text", "text": text }] }));
-        }
-        Some(TemplateHeader::Media(media)) => {
-            components.push(json!({ "type": "header", "parameters": [header_file(media)?] }));
-        }
-        Some(TemplateHeader::Location(place)) => {
-            let place = json!({ "type": "location", "location": location(place)? });
-            components.push(json!({ "type": "header", "parameters": [place] }));
-        }
+/// A template and what fills it. What has no variables has no component.
+fn template(template: &Template, dialect: Dialect) -> Written<Value> {
+    let given = language_code(&template.language_code).unwrap_or_else(|| dialect.language.to_owned());
+    if given.is_empty() {
+        let why = "a template needs its language, or the sender a default one";
+        return Err(NoForm::Misfit(ErrorReason::InvalidRequest, why.to_owned()));
     }
-    if template.parameters.keys().any(|key| key.parse::<u32>().is_err()) {
-        return Err("template parameters by name");
+    let mut components = Vec::new();
+    if let Some(header) = &template.header {
+        let parameter = match header {
+            TemplateHeader::Text(text) => json!({ "type": "text", "text": text }),
+            TemplateHeader::Media(media) => header_file(media, dialect)?,
+            TemplateHeader::Location(place) => json!({ "type": "location", "location": location(place)? }),
+        };
+        components.push(json!({ "type": "header", "parameters": [parameter] }));
     }
     if !template.parameters.is_empty() {
-        let text = |(_, value)| json!({ "type": "text", "text": value });
-        let parameters: Vec<Value> = template.ordered_parameters().into_iter().map(text).collect();
-        components.push(json!({ "type": "body", "parameters": parameters }));
+        components.push(json!({ "type": "body", "parameters": parameters(template, dialect)? }));
     }
     components.extend(template.buttons.iter().map(template_button));
-    let code = language_code(&template.language_code).unwrap_or_else(|| language.to_owned());
-    let mut members = json!({ "name": template.template, "language": { "code": code } });
+    let mut members = json!({ "name": template.template, "language": { "code": given } });
     if !components.is_empty() {
         members["components"] = components.into();
     }
     Ok(members)
 }
 
+/// Values by position in their order, or each with its name.
+fn parameters(template: &Template, dialect: Dialect) -> Written<Vec<Value>> {
+    let parameters = template.ordered_parameters();
+    let positions = parameters.iter().filter(|(key, _)| key.parse::<u32>().is_ok()).count();
+    let named = match positions {
+        all if all == parameters.len() => false,
+        _ if !dialect.whole => return Err(NoForm::NotCarried("template parameters by name")),
+        0 => true,
+        _ => {
+            let why = "parameters go by position or by name, not by both";
+            return Err(NoForm::Misfit(ErrorReason::TemplateParameters, why.to_owned()));
+        }
+    };
+    let parameter = |(key, value): (&str, &str)| match named {
+        true => json!({ "type": "text", "parameter_name": key, "text": value }),
+        false => json!({ "type": "text", "text": value }),
+    };
+    Ok(parameters.into_iter().map(parameter).collect())
+}
+
 /// What fills a button of a template: the end of an address, a payload or a code.
-pub fn template_button(button: &TemplateButton) -> Value {
+fn template_button(button: &TemplateButton) -> Value {
     let value = &button.parameter;
     let (kind, parameter) = match button.kind {
         TemplateButtonKind::Url => ("url", json!({ "type": "text", "text": value })),
@@ -200,10 +282,17 @@ pub fn template_button(button: &TemplateButton) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::content::{
-        CardAddress, CardEmail, CardName, CardOrganization, CardPhone, CardUrl, ContactCard, ListRow, ListSection,
-        Reaction, ReplyButton, Text,
-    };
+    use crate::domain::content::{CardAddress, CardEmail, CardOrganization, CardPhone, CardUrl, Reaction, Text};
+    use crate::domain::{MessageId, PhoneNumber};
+
+    const SOME: Dialect = Dialect { language: "pt_BR", whole: false };
+
+    fn written(content: &Content, dialect: Dialect) -> Written<(&'static str, Value)> {
+        let (given, digits) = ("+5511987654321".into(), "5511987654321".into());
+        let (to, message_id, content) = (PhoneNumber { given, digits }, MessageId::generate(), content.clone());
+        let (reply_to, reaction_to) = (None, None);
+        part(&Outgoing { message_id, attempt: 1, to, content, reply_to, reaction_to, validity: None }, dialect)
+    }
 
     fn media(kind: MediaKind, caption: &str, file_name: &str) -> Media {
         let source = MediaSource::Url("https://files.example.test/a".into());
@@ -312,7 +401,7 @@ mod tests {
             ),
         ];
         for (content, word, value) in cases {
-            assert_eq!(part(&content, "pt_BR"), Ok((word, value)), "{content:?}");
+            assert_eq!(written(&content, SOME), Ok((word, value)), "{content:?}");
         }
     }
 
@@ -330,7 +419,7 @@ mod tests {
             filled(Some(TemplateHeader::Media(media(MediaKind::Image, "not to be cut off", ""))), &[], vec![]),
             Content::Reaction(Reaction { message_id: None, emoji: "👍".into() }),
         ] {
-            assert!(part(&content, "pt_BR").is_err(), "{content:?}");
+            assert!(matches!(written(&content, SOME), Err(NoForm::NotCarried(_))), "{content:?}");
         }
     }
 
@@ -347,7 +436,7 @@ mod tests {
                 Content::Media(media(MediaKind::Document, "Invoice 77", "invoice-77.pdf")),
                 vec!["Invoice 77", "invoice-77.pdf"],
             ),
-            (Content::ContactCards(vec![rui()]), vec!["Rui Melo", "+351910000009"]),
+            (Content::ContactCards(vec![rui()]), vec!["Rui Melo", "+351910000009", "rui@example.test"]),
             (
                 buttons(header("To Maria"), InteractiveAction::ReplyButtons(vec![title])),
                 vec!["Deliver today?", "To Maria", "Yes, please"],
@@ -366,7 +455,7 @@ mod tests {
     fn o12_twelve_parameters_go_out_in_the_order_of_their_numbers() {
         let pairs: Vec<(String, String)> = (1..=12).map(|n| (n.to_string(), format!("v{n}"))).collect();
         let pairs: Vec<(&str, &str)> = pairs.iter().map(|(name, value)| (&**name, &**value)).collect();
-        let (_, value) = part(&filled(None, &pairs, vec![]), "pt_BR").unwrap();
+        let (_, value) = written(&filled(None, &pairs, vec![]), SOME).unwrap();
         let texts = value["components"][0]["parameters"].as_array().unwrap().iter();
         let texts: Vec<&str> = texts.map(|parameter| parameter["text"].as_str().unwrap()).collect();
         assert_eq!(texts, pairs.iter().map(|(_, value)| *value).collect::<Vec<_>>());
