@@ -28,6 +28,7 @@ use crate::guarded::{Caps, Guarded};
 use crate::intake::{self, history::History};
 use crate::media::{self, Shelf};
 use crate::provider::{AnySettings, HttpClient, sandbox};
+use crate::retention::Retention;
 use crate::seal::SealKey;
 use crate::senders::{Senders, Surroundings};
 use crate::store::{Appended, Listener, Store, Writer, sqlite_path};
@@ -162,6 +163,7 @@ impl App {
             stop: stop_serving.clone(),
             streams: streams.clone(),
             admit_limit: config.engine.admit_limit,
+            retention: config.retention.events,
             slow_consumer: config.events.slow_consumer,
             wake: engine_wake.clone(),
             shelf: shelf.clone(),
@@ -198,6 +200,13 @@ impl App {
             };
             tokio::join!(taking_in, catching_up);
             Ok("intake")
+        });
+        let retention =
+            Retention { store: store.clone(), log: log.clone(), shelf: shelf.clone(), kept: config.retention.clone() };
+        let removing = retention.run(stop_serving.clone());
+        parts.spawn(async move {
+            removing.await;
+            Ok("retention")
         });
         let fetching = media::Parts {
             store: store.clone(),

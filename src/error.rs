@@ -70,6 +70,8 @@ pub enum Error {
     SubscriptionTakenOver {
         /// Up to where this stream was sent.
         cursor: String,
+        /// Which of them: `TAKEN_OVER`, `MOVED`, `DELETED`.
+        cause: &'static str,
     },
     /// A stream took nothing for too long.
     #[error("the stream took nothing for too long; it can go on from cursor {cursor}")]

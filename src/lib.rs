@@ -3,7 +3,8 @@
 //! The way of a message: in at [`grpc`], through [`domain`], into [`store`], out through [`engine`] and a
 //! [`provider`]; back in at [`webhook`], through [`intake`] into the event log, out to subscribers through [`events`].
 //! Files that people send are fetched by [`media`], and events are posted by [`callback`], through the [`guarded`] client.
-//! [`gauges`] tells operators how much of it waits.
+//! [`gauges`] tells operators how much of it waits. What was kept long enough is removed by [`retention`], a person's content
+//! by [`erasure`].
 //! What providers have approved is read into [`catalogue`], and compared with what is to be sent.
 
 pub mod access;
@@ -13,6 +14,7 @@ pub mod catalogue;
 pub mod config;
 pub mod domain;
 pub mod engine;
+pub mod erasure;
 pub mod error;
 pub mod events;
 pub mod fake;
@@ -24,6 +26,7 @@ pub mod guarded;
 pub mod intake;
 pub mod media;
 pub mod provider;
+pub mod retention;
 pub mod seal;
 pub mod senders;
 pub mod store;

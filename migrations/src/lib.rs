@@ -18,6 +18,7 @@ mod m20261122_000009_fallbacks;
 mod m20261122_000010_opt_outs;
 mod m20261122_000011_heads;
 mod m20261122_000012_callbacks;
+mod m20261122_000013_upkeep;
 mod m20261122_000014_journal;
 
 /// All migrations, oldest first.
@@ -39,6 +40,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000010_opt_outs::Migration),
             Box::new(m20261122_000011_heads::Migration),
             Box::new(m20261122_000012_callbacks::Migration),
+            Box::new(m20261122_000013_upkeep::Migration),
             Box::new(m20261122_000014_journal::Migration),
         ]
     }

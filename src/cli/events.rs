@@ -78,7 +78,7 @@ async fn list(args: Args) -> anyhow::Result<()> {
     let start = match (&args.after, &args.subscription) {
         (Some(cursor), _) => Start::AfterCursor(cursor.clone()),
         (None, Some(name)) => {
-            let request = GetSubscriptionRequest { subscription: name.clone() };
+            let request = GetSubscriptionRequest { subscription: name.clone(), ..Default::default() };
             let response = client.get_subscription(request).await.map_err(refused)?.into_inner();
             Start::AfterCursor(response.subscription.unwrap_or_default().cursor)
         }

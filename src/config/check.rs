@@ -14,6 +14,8 @@ use super::{Config, ConfigError};
 const SMALLEST_RING: usize = 16;
 /// Larger rings fill the memory: an event takes about a kilobyte.
 const LARGEST_RING: usize = 1_000_000;
+/// Rows that one transaction of the retention may remove.
+const STEPS: std::ops::RangeInclusive<u64> = 1..=10_000;
 /// Providers count how often they are asked.
 const SHORTEST_REFRESH: Duration = Duration::from_secs(10);
 
@@ -29,6 +31,7 @@ impl Config {
         self.check_engine(&mut problems);
         self.check_media(&mut problems);
         self.check_callbacks(&mut problems);
+        self.check_retention(&mut problems);
         let mut wrong = |yes: bool, problem: &dyn Display| {
             if yes {
                 problems.push(problem.to_string());
@@ -160,6 +163,37 @@ impl Config {
         }
         if callbacks.disable_after.is_zero() {
             problems.push("callbacks.disable_after is 0; it must be longer, or the first failure disables".into());
+        }
+    }
+
+    fn check_retention(&self, problems: &mut Vec<String>) {
+        let kept = &self.retention;
+        let times = [
+            ("events", kept.events),
+            ("messages", kept.messages),
+            ("journal", kept.journal),
+            ("media", kept.media),
+            ("subscriptions", kept.subscriptions),
+            ("interval", Some(kept.interval)),
+        ];
+        for (key, _) in times.iter().filter(|(_, time)| time.is_some_and(|time| time.is_zero())) {
+            problems.push(format!("retention.{key} is 0; it must be longer, or empty where all is to be kept"));
+        }
+        if !STEPS.contains(&kept.step) {
+            problems.push(format!("retention.step is {}; it must be {} to {}", kept.step, STEPS.start(), STEPS.end()));
+        }
+        // None is for ever.
+        let longer = match (kept.journal, kept.messages) {
+            (Some(journal), Some(messages)) => journal > messages,
+            (None, Some(_)) => true,
+            _ => false,
+        };
+        if longer {
+            problems.push(
+                "retention.journal is longer than retention.messages: a webhook that is parsed again would make second \
+                 events of messages that are forgotten"
+                    .into(),
+            );
         }
     }
 

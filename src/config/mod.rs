@@ -55,6 +55,8 @@ pub struct Config {
     pub media: Media,
     /// `[callbacks]`.
     pub callbacks: Callbacks,
+    /// `[retention]`.
+    pub retention: Retention,
     /// `[guard]`.
     pub guard: Guard,
     /// `[log]`.
@@ -189,6 +191,40 @@ pub struct Callbacks {
     /// How long callbacks that ended are kept.
     #[serde(deserialize_with = "duration")]
     pub keep: Duration,
+}
+
+/// How long things are kept, and how much of them; `None` and 0: all.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retention {
+    /// Events, from when they entered the log.
+    #[serde(deserialize_with = "optional_duration")]
+    pub events: Option<Duration>,
+    /// Bytes of them, about.
+    pub events_bytes: u64,
+    /// Messages with their attempts and keys, from their last status; and what incoming messages are known by.
+    #[serde(deserialize_with = "optional_duration")]
+    pub messages: Option<Duration>,
+    /// Bytes of them, about.
+    pub messages_bytes: u64,
+    /// Webhooks as they came.
+    #[serde(deserialize_with = "optional_duration")]
+    pub journal: Option<Duration>,
+    /// Bytes of them, about.
+    pub journal_bytes: u64,
+    /// Files that people sent, from their events.
+    #[serde(deserialize_with = "optional_duration")]
+    pub media: Option<Duration>,
+    /// Bytes of them.
+    pub media_bytes: u64,
+    /// Named subscriptions that nobody uses.
+    #[serde(deserialize_with = "optional_duration")]
+    pub subscriptions: Option<Duration>,
+    /// How often it is looked.
+    #[serde(deserialize_with = "duration")]
+    pub interval: Duration,
+    /// Rows that one transaction removes at most.
+    pub step: u64,
 }
 
 /// Where addresses that others give may lead to.
@@ -330,6 +366,11 @@ fn address<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::Error> {
 
 fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     one_duration(&text(from)?)
+}
+
+fn optional_duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+    let text = text(from)?;
+    if text.is_empty() { Ok(None) } else { one_duration(&text).map(Some) }
 }
 
 fn durations<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Duration>, D::Error> {

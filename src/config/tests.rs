@@ -233,3 +233,24 @@ fn times_to_look_up_are_a_rising_list_or_none() {
         assert!(error.contains("look_up_after") && error.contains(words), "{wrong}: {error}");
     }
 }
+
+#[test]
+fn what_is_kept_may_be_unlimited_and_never_nothing() {
+    let kept = Config::default().retention;
+    let days = |days: u64| Some(Duration::from_secs(days * 86_400));
+    assert_eq!((kept.events, kept.messages, kept.journal, kept.media), (days(30), days(60), days(14), days(30)));
+    assert_eq!((kept.events_bytes, kept.messages_bytes, kept.journal_bytes, kept.media_bytes), (0, 0, 0, 0));
+    let unlimited = read("[retention]\nevents = ''\nmessages = ''\njournal = ''", &[], Flags::default()).unwrap();
+    assert_eq!((unlimited.retention.events, unlimited.retention.messages), (None, None));
+    for (file, words) in [
+        ("events = '0s'", "retention.events is 0"),
+        ("interval = '0s'", "retention.interval is 0"),
+        ("step = 0", "retention.step is 0; it must be 1 to 10000"),
+        ("journal = '61d'", "retention.journal is longer than retention.messages"),
+        ("journal = ''", "retention.journal is longer than retention.messages"),
+        ("media = 'soon'", "retention.media"),
+    ] {
+        let error = refused(&format!("[retention]\n{file}"), &[], Flags::default());
+        assert!(error.contains(words), "{file}: {error}");
+    }
+}

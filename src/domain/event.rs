@@ -26,6 +26,8 @@ pub struct Event {
     pub sender: SenderId,
     /// What happened.
     pub payload: Payload,
+    /// When what it said of a person was erased; nothing for all others.
+    pub erase_at_ms: Option<Millis>,
 }
 
 /// What happened.

@@ -84,11 +84,15 @@ pub enum Trouble {
     WrongDigest,
     /// The media store did not take it.
     Storage,
+    /// It was kept as long as `retention.media` says.
+    Removed,
+    /// What the person sent was erased.
+    Erased,
 }
 
 impl Trouble {
     /// All of them.
-    pub const ALL: [Trouble; 8] = [
+    pub const ALL: [Trouble; 10] = [
         Trouble::TooLarge,
         Trouble::ForbiddenAddress,
         Trouble::NotSupported,
@@ -97,6 +101,8 @@ impl Trouble {
         Trouble::Unreachable,
         Trouble::WrongDigest,
         Trouble::Storage,
+        Trouble::Removed,
+        Trouble::Erased,
     ];
 
     /// The word that is stored, and told as `cause` of MEDIA_FAILED.
@@ -110,6 +116,8 @@ impl Trouble {
             Trouble::Unreachable => "UNREACHABLE",
             Trouble::WrongDigest => "WRONG_DIGEST",
             Trouble::Storage => "STORAGE",
+            Trouble::Removed => "REMOVED",
+            Trouble::Erased => "ERASED",
         }
     }
 

@@ -238,6 +238,11 @@ pub struct DeliveryError {
 }
 
 impl DeliveryError {
+    /// Without the provider's words, which may name a person.
+    pub fn bare(self) -> Self {
+        Self { provider_message: String::new(), ..self }
+    }
+
     /// An error of our own finding.
     pub fn ours(reason: ErrorReason, message: impl Into<String>, retryable: bool) -> Self {
         Self { reason, provider_code: String::new(), provider_message: message.into(), retryable }
@@ -362,6 +367,8 @@ pub struct Message {
     pub error: Option<DeliveryError>,
     /// What it is held for.
     pub hold: Option<HoldReason>,
+    /// When its recipient and what it said were erased.
+    pub erase_at_ms: Option<Millis>,
 }
 
 /// One hand-over of a message to a provider.

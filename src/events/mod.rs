@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::{Event, EventFilter};
-use crate::store::{Appended, Store, StoreError};
+use crate::store::{Announced, Appended, Store, StoreError};
 
 /// Events that one read of the database brings, at most.
 const PAGE: u64 = 500;
@@ -32,6 +32,8 @@ struct Inner {
     ring: RwLock<Ring>,
     head: watch::Sender<i64>,
     gap: Notify,
+    /// What all replicas hear of: what will be removed, what was erased.
+    announced: watch::Sender<Announced>,
 }
 
 /// The newest events, without gaps.
@@ -102,7 +104,9 @@ impl Log {
     pub async fn open(store: Store, capacity: usize) -> Result<Self, StoreError> {
         let head = store.log_head().await?;
         let ring = Ring { events: VecDeque::with_capacity(capacity), capacity, head };
-        let inner = Inner { store, ring: RwLock::new(ring), head: watch::Sender::new(head), gap: Notify::new() };
+        let announced = watch::Sender::new(store.announced().await?);
+        let head = watch::Sender::new(head);
+        let inner = Inner { store, ring: RwLock::new(ring), head, gap: Notify::new(), announced };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -164,6 +168,24 @@ impl Log {
         let head = ring.head;
         drop(ring);
         self.inner.head.send_replace(head);
+    }
+
+    /// Takes in what was announced, here or by another replica. After an erasure the ring begins anew: what it held may be
+    /// what was erased.
+    pub fn hear(&self, announced: Announced) {
+        let mut erased = false;
+        self.inner.announced.send_if_modified(|known| {
+            erased = known.erasures != announced.erasures;
+            std::mem::replace(known, announced) != announced
+        });
+        if erased {
+            self.inner.ring.write().unwrap_or_else(|e| e.into_inner()).events.clear();
+        }
+    }
+
+    /// Up to which place events will be removed, as it is announced.
+    pub fn announcements(&self) -> watch::Receiver<Announced> {
+        self.inner.announced.subscribe()
     }
 
     /// The place of the newest event that is known here.
@@ -242,6 +264,7 @@ mod tests {
             record_at_ms: 0,
             sender: SenderId::trusted("s".into()),
             payload: Payload::SenderChanged(SenderChanged::ours(SenderChange::Updated, "")),
+            erase_at_ms: None,
         };
         positions.map(|position| Arc::new(event(position))).collect()
     }

@@ -387,6 +387,14 @@ impl AdminService for Admin {
         Ok(Response::new(journal::replay(&self.0, &caller, request.into_inner()).await?))
     }
 
+    async fn erase_contact(
+        &self,
+        request: Request<proto::EraseContactRequest>,
+    ) -> Result<Response<proto::EraseContactResponse>, Status> {
+        let caller = auth::caller(&request, Scope::Admin)?;
+        Ok(Response::new(super::erase::erase(&self.0, &caller, request.into_inner()).await?))
+    }
+
     async fn list_callbacks(
         &self,
         request: Request<proto::ListCallbacksRequest>,

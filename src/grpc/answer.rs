@@ -54,6 +54,7 @@ pub(super) fn event(event: &Event, epoch: i64) -> proto::Event {
         record_time: Some(timestamp(event.record_at_ms)),
         sender: event.sender.to_string(),
         payload: Some(payload),
+        erase_time: event.erase_at_ms.map(timestamp),
     }
 }
 
@@ -477,6 +478,7 @@ pub(super) fn message(message: &Message) -> proto::Message {
         next_attempt_time: message.due_at_ms.filter(|_| waits).map(timestamp),
         expire_time: Some(timestamp(message.expire_at_ms)),
         attempt_count: message.attempt,
+        erase_time: message.erase_at_ms.map(timestamp),
         ..Default::default()
     }
 }

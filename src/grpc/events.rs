@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use tonic::{Request, Response, Status};
-use uuid::Uuid;
 
-use super::follow::{Answers, Follow, Named};
+use super::follow::{Answers, Follow};
 use super::messaging::{page_size, visible_senders};
+use super::subscriptions::{Held, name, owner};
 use super::{Services, answer, auth, convert, seen};
 use crate::access::{Caller, Scope};
 use crate::domain::{Cursor, EventFilter, MessageId, Millis, now_ms};
@@ -14,14 +14,11 @@ use crate::error::{Error, Reason, Violations};
 use crate::events::ReadError;
 use crate::proto;
 use crate::proto::event_service_server::EventService;
-use crate::store::{Hold, StoredSubscription};
 
 /// A stream without a wish gets a checkpoint this often.
 const HEARTBEAT_DEFAULT: Duration = Duration::from_secs(15);
 /// The range of that wish.
 const HEARTBEAT_RANGE: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(300);
-/// A stream's hold on a subscription outlives this many of its heartbeats.
-const HOLD_BEATS: u32 = 3;
 /// How far a caller's clock may be ahead of ours.
 const CLOCKS_MS: Millis = 60_000;
 /// Answers that wait for HTTP/2 to take them.
@@ -37,7 +34,7 @@ pub struct Events(pub Services);
 
 /// Where a reader begins.
 #[derive(Debug, Clone, PartialEq)]
-enum Start {
+pub(super) enum Start {
     After(Cursor),
     Time(Millis),
     Beginning,
@@ -46,21 +43,14 @@ enum Start {
 }
 
 impl Events {
-    /// A place in the log that can be read from.
-    async fn place(&self, start: Start, caller: &Caller) -> Result<i64, Error> {
+    /// A place in the log that can be read from. A subscription's is told when it is taken hold of.
+    pub(super) async fn place(&self, start: Start) -> Result<i64, Error> {
         let store = &self.0.store;
         match start {
-            Start::Now => Ok(store.log_head().await?),
+            Start::Now | Start::Subscription(_) => Ok(store.log_head().await?),
             Start::Beginning => Ok(store.log_oldest().await? - 1),
             Start::Time(time) => Ok(store.place_before_time(time).await?),
             Start::After(cursor) => self.check_cursor(cursor).await,
-            Start::Subscription(name) => {
-                let head = store.log_head().await?;
-                store.ensure_subscription(caller.owner(), &name, head, now_ms()).await?;
-                let found = store.subscription(caller.owner(), &name).await?;
-                let position = found.map_or(head, |found| found.position);
-                self.check_kept(position).await
-            }
         }
     }
 
@@ -71,7 +61,7 @@ impl Events {
     }
 
     /// A cursor's place: of this log, and within it.
-    async fn check_log(&self, cursor: Cursor) -> Result<i64, Error> {
+    pub(super) async fn check_log(&self, cursor: Cursor) -> Result<i64, Error> {
         let store = &self.0.store;
         let changed = |message: &str| Error::Precondition {
             reason: "LOG_EPOCH_CHANGED",
@@ -89,7 +79,7 @@ impl Events {
         self.check_kept(cursor.position).await
     }
 
-    async fn check_kept(&self, position: i64) -> Result<i64, Error> {
+    pub(super) async fn check_kept(&self, position: i64) -> Result<i64, Error> {
         let oldest = self.0.store.log_oldest().await?;
         match position + 1 < oldest {
             true => Err(self.compacted(oldest - 1)),
@@ -138,60 +128,6 @@ impl Events {
             senders: visible_senders(&self.0, caller, senders).await?,
         })
     }
-
-    /// Takes hold of a subscription for a new stream.
-    async fn hold(&self, caller: &Caller, name: String, beat: Duration, takeover: bool) -> Result<Named, Error> {
-        let named =
-            Named { owner: caller.owner().to_owned(), name, stream: Uuid::new_v4(), hold_for: beat * HOLD_BEATS };
-        let now = now_ms();
-        let hold = Hold { stream: named.stream, since_ms: now, until_ms: named.until(now) };
-        match self.0.store.hold_subscription(&named.owner, &named.name, hold, takeover).await? {
-            true => Ok(named),
-            false => Err(Error::SubscriptionHeld { subscription: named.name }),
-        }
-    }
-
-    async fn subscription(&self, caller: &Caller, name: &str) -> Result<StoredSubscription, Error> {
-        let found = self.0.store.subscription(caller.owner(), name).await?;
-        found.ok_or_else(|| Error::NotFound { resource: "subscription", name: name.to_owned() })
-    }
-
-    /// A subscription as it is answered, with its lag.
-    pub(super) async fn answer_subscription(&self, found: StoredSubscription) -> Result<proto::Subscription, Error> {
-        let store = &self.0.store;
-        let lag_events = (store.log_head().await? - found.position).max(0);
-        let lag = match store.record_time(found.position + 1).await? {
-            Some(recorded) if lag_events > 0 => (now_ms() - recorded).max(0),
-            _ => 0,
-        };
-        let holder = found.holder.filter(|hold| hold.until_ms >= now_ms());
-        Ok(proto::Subscription {
-            subscription: found.name,
-            cursor: Cursor { epoch: store.epoch(), position: found.position }.to_string(),
-            create_time: Some(answer::timestamp(found.create_at_ms)),
-            ack_time: found.ack_at_ms.map(answer::timestamp),
-            lag_events,
-            lag: Some(answer::duration(lag)),
-            holder: holder.map(|hold| proto::SubscriptionHolder {
-                attach_time: Some(answer::timestamp(hold.since_ms)),
-                ..Default::default()
-            }),
-        })
-    }
-}
-
-/// A subscription's name.
-fn name(name: &str, violations: &mut Violations) -> Option<String> {
-    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '.' | '-');
-    match name.len() {
-        0 => violations.add("subscription", Reason::Required, "a subscription's name is needed"),
-        1..=63 if name.chars().all(fits) => return Some(name.to_owned()),
-        _ => {
-            let description = "a subscription's name has 1 to 63 of a-z, 0-9, '_', '.', '-'";
-            violations.add("subscription", Reason::Invalid, description);
-        }
-    }
-    None
 }
 
 fn cursor(text: &str, field: &str, violations: &mut Violations) -> Option<Cursor> {
@@ -246,6 +182,7 @@ impl EventService for Events {
         request: Request<proto::StreamEventsRequest>,
     ) -> Result<Response<Self::StreamEventsStream>, Status> {
         let caller = auth::caller(&request, Scope::Read)?;
+        let remote = request.remote_addr();
         let request = request.into_inner();
         let mut violations = Violations::default();
         let start = stream_start(request.start, &mut violations);
@@ -257,32 +194,39 @@ impl EventService for Events {
         }
         violations.into_result()?;
         let start = start.unwrap_or(Start::Now);
-        let subscription = match &start {
-            Start::Subscription(name) => Some(name.clone()),
+        let head = self.0.store.log_head().await.map_err(Error::from)?;
+        let oldest = self.0.store.log_oldest().await.map_err(Error::from)? - 1;
+        let mut position = self.place(start.clone()).await?;
+        // Last of all that can fail: what fails after it would leave a hold behind.
+        let held = match start {
+            Start::Subscription(name) => {
+                let held = Held { name, beat, takeover: request.takeover, client: remote };
+                Some(self.hold(&caller, held, position).await?)
+            }
             _ => None,
         };
-        // The place comes first: it makes the subscription, which the hold needs.
-        let position = self.place(start, &caller).await?;
-        let named = match subscription {
-            Some(name) => Some(self.hold(&caller, name, beat, request.takeover).await?),
-            None => None,
-        };
+        if let Some((_, place)) = &held {
+            position = place.position;
+        }
         let epoch = self.0.store.epoch();
         let at = |position| Cursor { epoch, position }.to_string();
         let attached = proto::Attached {
-            head_cursor: at(self.0.store.log_head().await.map_err(Error::from)?),
-            oldest_cursor: at(self.0.store.log_oldest().await.map_err(Error::from)? - 1),
-            retention: None,
+            head_cursor: at(head.max(position)),
+            oldest_cursor: at(oldest),
+            retention: self.0.retention.and_then(|kept| prost_types::Duration::try_from(kept).ok()),
             filter: Some(proto::EventFilter {
                 senders: filter.senders.iter().map(ToString::to_string).collect(),
                 ..given.unwrap_or_default()
             }),
-            subscription: named.as_ref().map(|named| named.name.clone()).unwrap_or_default(),
+            subscription: held.as_ref().map(|(named, _)| named.name.clone()).unwrap_or_default(),
             start_cursor: at(position),
             heartbeat_interval: prost_types::Duration::try_from(beat).ok(),
+            subscription_made: held.as_ref().is_some_and(|(_, place)| place.made),
         };
+        let named = held.map(|(named, _)| named);
         let (answers, end, stream) = Answers::channel(BUFFER);
-        let follow = Follow { services: self.0.clone(), caller, filter, position, beat, named, answers, end };
+        let services = self.0.clone();
+        let follow = Follow { services, caller, filter, position, told: position, beat, named, answers, end };
         self.0.streams.spawn(follow.run(attached));
         Ok(Response::new(stream))
     }
@@ -304,7 +248,7 @@ impl EventService for Events {
         };
         let filter = self.filter(&caller, request.filter, &mut violations).await?;
         violations.into_result()?;
-        let mut position = self.place(start.unwrap_or(Start::Now), &caller).await?;
+        let mut position = self.place(start.unwrap_or(Start::Now)).await?;
         // What other replicas wrote a moment ago is read as well: the page must not end before the head that is known.
         let head = self.0.store.log_head().await.map_err(Error::from)?;
         let epoch = self.0.store.epoch();
@@ -351,11 +295,11 @@ impl EventService for Events {
         request: Request<proto::GetSubscriptionRequest>,
     ) -> Result<Response<proto::GetSubscriptionResponse>, Status> {
         let caller = auth::caller(&request, Scope::Read)?;
+        let request = request.into_inner();
         let mut violations = Violations::default();
-        let name = name(&request.into_inner().subscription, &mut violations).unwrap_or_default();
+        let name = name(&request.subscription, &mut violations).unwrap_or_default();
         violations.into_result()?;
-        let found = self.subscription(&caller, &name).await?;
-        let subscription = Some(self.answer_subscription(found).await?);
+        let subscription = Some(self.subscription(owner(&caller, &request.api_key_id)?, &name).await?);
         Ok(Response::new(proto::GetSubscriptionResponse { subscription }))
     }
 
@@ -366,17 +310,9 @@ impl EventService for Events {
         let caller = auth::caller(&request, Scope::Read)?;
         let request = request.into_inner();
         let mut violations = Violations::default();
-        let size = page_size(request.page_size, 50, 1_000, &mut violations) as usize;
+        let size = page_size(request.page_size, 50, 1_000, &mut violations);
         violations.into_result()?;
-        let all = self.0.store.subscriptions(caller.owner()).await.map_err(Error::from)?;
-        let mut rest = all.into_iter().filter(|found| found.name > request.page_token);
-        let mut subscriptions = Vec::new();
-        for found in rest.by_ref().take(size) {
-            subscriptions.push(self.answer_subscription(found).await?);
-        }
-        let last = subscriptions.last().map(|last| last.subscription.clone());
-        let next_page_token = last.filter(|_| rest.next().is_some()).unwrap_or_default();
-        Ok(Response::new(proto::ListSubscriptionsResponse { subscriptions, next_page_token }))
+        Ok(Response::new(self.subscriptions(&caller, request.all_keys, &request.page_token, size).await?))
     }
 
     async fn seek_subscription(
@@ -399,11 +335,10 @@ impl EventService for Events {
             }
         };
         violations.into_result()?;
-        let position = self.place(to.unwrap_or(Start::Now), &caller).await?;
-        let store = &self.0.store;
-        store.seek_subscription(caller.owner(), &name, position, now_ms()).await.map_err(Error::from)?;
-        let found = self.subscription(&caller, &name).await?;
-        let subscription = Some(self.answer_subscription(found).await?);
+        let owner = owner(&caller, &request.api_key_id)?;
+        let position = self.place(to.unwrap_or(Start::Now)).await?;
+        self.0.store.seek_subscription(owner, &name, position, now_ms()).await.map_err(Error::from)?;
+        let subscription = Some(self.subscription(owner, &name).await?);
         Ok(Response::new(proto::SeekSubscriptionResponse { subscription }))
     }
 
@@ -412,10 +347,12 @@ impl EventService for Events {
         request: Request<proto::DeleteSubscriptionRequest>,
     ) -> Result<Response<proto::DeleteSubscriptionResponse>, Status> {
         let caller = auth::caller(&request, Scope::Read)?;
+        let request = request.into_inner();
         let mut violations = Violations::default();
-        let name = name(&request.into_inner().subscription, &mut violations).unwrap_or_default();
+        let name = name(&request.subscription, &mut violations).unwrap_or_default();
         violations.into_result()?;
-        match self.0.store.delete_subscription(caller.owner(), &name).await.map_err(Error::from)? {
+        let owner = owner(&caller, &request.api_key_id)?;
+        match self.0.store.delete_subscription(owner, &name).await.map_err(Error::from)? {
             true => Ok(Response::new(proto::DeleteSubscriptionResponse {})),
             false => Err(Error::NotFound { resource: "subscription", name }.into()),
         }

@@ -189,6 +189,7 @@ fn shown(delivery: &Delivery) -> proto::WebhookDelivery {
         body_size_bytes: (delivery.stored_bytes - OVERHEAD as i64).max(0),
         problem: delivery.problem.clone(),
         event_count: delivery.event_count,
+        erase_time: delivery.erase_at_ms.map(answer::timestamp),
     }
 }
 

@@ -21,6 +21,7 @@ pub mod auth;
 mod callbacks;
 mod convert;
 mod download;
+mod erase;
 pub mod events;
 mod follow;
 mod journal;
@@ -32,6 +33,7 @@ mod sender;
 pub mod server;
 mod stats;
 pub mod status;
+mod subscriptions;
 pub mod templates;
 pub mod upload;
 mod wire;
@@ -59,6 +61,8 @@ pub struct Services {
     pub streams: TaskTracker,
     /// How long a provider is asked before a message is accepted.
     pub admit_limit: Duration,
+    /// How long events are kept; `None`: for ever.
+    pub retention: Option<Duration>,
     /// A stream that takes nothing for this long ends.
     pub slow_consumer: Duration,
     /// Wakes the engine for a sender whose state changed.

@@ -11,6 +11,9 @@ use crate::proto;
 use crate::senders::Account;
 use crate::store::{SenderNumbers, window_start};
 
+/// Subscriptions in an answer; ListSubscriptions has all.
+const SUBSCRIPTIONS_MAX: u64 = 1_000;
+
 /// How far back is counted when nobody says.
 const WINDOW_MS: Millis = 3_600_000;
 const WINDOW_MIN_MS: Millis = 60_000;
@@ -43,11 +46,8 @@ pub(super) async fn stats(
         .collect();
     let oldest_due = senders.iter().filter_map(|sender| sender.oldest_due_time);
     let journal = store.journal_numbers().await?;
-    let events = Events(services.clone());
-    let mut subscriptions = Vec::new();
-    for found in store.subscriptions(caller.owner()).await? {
-        subscriptions.push(events.answer_subscription(found).await?);
-    }
+    let subscriptions =
+        Events(services.clone()).subscriptions(caller, false, "", SUBSCRIPTIONS_MAX).await?.subscriptions;
     let at = |position| Cursor { epoch: store.epoch(), position }.to_string();
     Ok(proto::GetStatsResponse {
         window: Some(answer::duration(now - from)),

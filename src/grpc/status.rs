@@ -55,8 +55,9 @@ impl From<Error> for Status {
                 note("subscription", subscription);
                 (Code::AlreadyExists, "SUBSCRIPTION_HELD")
             }
-            Error::SubscriptionTakenOver { cursor } => {
+            Error::SubscriptionTakenOver { cursor, cause } => {
                 note("cursor", cursor);
+                note("cause", cause.to_owned());
                 (Code::Aborted, "SUBSCRIPTION_TAKEN_OVER")
             }
             Error::SlowConsumer { cursor, retry_after } => {

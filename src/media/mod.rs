@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::media::MediaFile;
+use crate::domain::media::{MediaFile, MediaState, Trouble};
 use crate::domain::{MediaId, Millis, now_ms};
 use crate::guarded::{Caps, Guarded};
 use crate::senders::Senders;
@@ -126,7 +126,8 @@ async fn fetch(parts: &Parts, claim: &MediaClaim) {
     };
     log(file, &outcome, started.elapsed());
     if !write_down(parts, file.id, *token, &outcome).await {
-        tracing::warn!(media.id = %file.id, "a file was taken in hand by another meanwhile");
+        tracing::warn!(media.id = %file.id, "a file was taken in hand by another meanwhile, or was erased");
+        drop_if_erased(parts, file.id).await;
     } else if matches!(outcome, MediaOutcome::Ready { .. }) && file.tries > 1 {
         clean(parts, file.id, file.tries).await;
     }
@@ -175,6 +176,18 @@ async fn write_down(parts: &Parts, id: MediaId, token: i64, outcome: &MediaOutco
         }
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(Duration::from_secs(2));
+    }
+}
+
+/// What was fetched while its row was erased is nobody's.
+async fn drop_if_erased(parts: &Parts, id: MediaId) {
+    let gone = match parts.store.media(id).await {
+        Ok(None) => true,
+        Ok(Some(file)) => matches!(file.state, MediaState::Failed { trouble: Trouble::Erased, .. }),
+        Err(_) => false,
+    };
+    if gone && let Err(error) = parts.shelf.remove(id).await {
+        tracing::warn!(%error, media.id = %id, "an erased file could not be removed");
     }
 }
 

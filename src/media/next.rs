@@ -50,6 +50,8 @@ pub struct Patience {
 pub fn next(setback: &Setback, tries: i32, age: Duration, patience: &Patience, jitter: f64) -> Next {
     match setback.trouble {
         Trouble::TooLarge | Trouble::ForbiddenAddress | Trouble::NotSupported | Trouble::SenderDeleted => Next::GiveUp,
+        // What was removed on purpose is not fetched again.
+        Trouble::Removed | Trouble::Erased => Next::GiveUp,
         Trouble::Gone if tries >= GONE_TRIES => Next::GiveUp,
         Trouble::Gone | Trouble::Unreachable | Trouble::WrongDigest | Trouble::Storage => {
             if age >= patience.give_up_after {

@@ -84,6 +84,18 @@ impl Shelf {
         Ok((found.meta.size, found.into_stream()))
     }
 
+    /// Removes all that was kept of a file; what is not there is no error.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn remove(&self, id: MediaId) -> object_store::Result<()> {
+        let mut all = self.objects.list(Some(&folder(id)));
+        while let Some(found) = all.try_next().await? {
+            self.objects.delete(&found.location).await?;
+        }
+        Ok(())
+    }
+
     /// Removes what other tries brought: one whose outcome was lost in a crash leaves its file behind.
     ///
     /// # Errors

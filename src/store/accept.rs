@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use sea_orm::{ActiveValue::NotSet, ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter};
+use sea_orm::{ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter};
 
 use super::entity::messages;
 use super::heads::Conversation;
@@ -157,12 +157,9 @@ impl Accept {
             retries: Set(0),
             provider_message_id: Set(None),
             error: Set(None),
-            hold_reason: NotSet,
-            asked_sender: NotSet,
-            next_sender: NotSet,
-            passed_attempt: NotSet,
             head: Set(lane.filter(|_| first)),
             tallied: Set(Some(progress.status as i16)),
+            ..Default::default()
         };
         let event = NewEvent {
             sender: request.sender,

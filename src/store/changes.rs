@@ -391,6 +391,8 @@ fn event_of(loaded: &Loaded, before: MessageStatus, note: Note, now: Millis) -> 
     let request = &loaded.terms.request;
     let fold = note.fold;
     let same = note.turn == loaded.progress.turn;
+    // What still comes about an erased message brings the person back in no event.
+    let erased = request.to.given.is_empty();
     let status = StatusChanged {
         message_id: loaded.id,
         status: note.status,
@@ -402,14 +404,15 @@ fn event_of(loaded: &Loaded, before: MessageStatus, note: Note, now: Millis) -> 
         peer: request.to.peer(),
         provider_message_id: note
             .provider_message_id
-            .or_else(|| loaded.progress.provider_message_id.clone().filter(|_| same)),
+            .or_else(|| loaded.progress.provider_message_id.clone().filter(|_| same))
+            .filter(|_| !erased),
         attempt: note.attempt,
-        error: note.error,
+        error: note.error.map(|error| if erased { error.bare() } else { error }),
         callback_data: request.callback_data.clone(),
         labels: request.labels.clone(),
         pricing: note.pricing,
-        client_info: note.client_info,
-        contact: note.contact,
+        client_info: note.client_info.filter(|_| !erased),
+        contact: note.contact.filter(|_| !erased),
         provider_status: note.provider_status,
         via_sender: (note.turn > 0).then(|| request.sender_at(note.turn).cloned()).flatten(),
         next_sender: note.passed.then(|| loaded.sender().clone()),

@@ -128,6 +128,8 @@ pub struct Delivery {
     pub problem: String,
     /// How many events came of it.
     pub event_count: i32,
+    /// When its body was dropped, as it named a person who was erased.
+    pub erase_at_ms: Option<Millis>,
 }
 
 impl Delivery {
@@ -154,6 +156,7 @@ fn delivery(row: &QueryResult) -> Result<Delivery, StoreError> {
         stored_bytes: row.try_get("", "stored_bytes")?,
         problem: row.try_get::<Option<String>>("", "problem")?.unwrap_or_default(),
         event_count: row.try_get("", "event_count")?,
+        erase_at_ms: row.try_get("", "erase_at_ms")?,
     })
 }
 
@@ -191,7 +194,7 @@ impl Store {
     ) -> Result<Vec<Delivery>, StoreError> {
         let mut values = vec![Value::from(before.unwrap_or(i64::MAX)), Value::from(limit as i64)];
         let text = format!(
-            "SELECT j.id, j.sender, j.provider, j.receive_at_ms, j.parse_at_ms, j.headers, j.problem, j.event_count, \
+            "SELECT j.id, j.sender, j.provider, j.receive_at_ms, j.parse_at_ms, j.headers, j.problem, j.event_count, j.erase_at_ms, \
              CAST(length(j.body) AS bigint) AS stored_bytes, {} AS state \
              FROM journal j WHERE {part} AND j.id < $1 AND {} ORDER BY j.id DESC LIMIT $2",
             DeliveryState::case(),
@@ -213,7 +216,8 @@ impl Store {
         row.map(|row| Ok(row.try_get::<Vec<u8>>("", "body")?.into())).transpose()
     }
 
-    /// Has webhooks that pass parsed again, as if they had just come; tells how many. Those that wait anyway are not counted.
+    /// Has webhooks that pass parsed again, as if they had just come; tells how many. Those that wait anyway are not counted,
+    /// nor are those that have no body any more.
     ///
     /// # Errors
     /// When the store is away. Some may be marked all the same; marking them again does no harm.
@@ -244,7 +248,7 @@ impl Store {
         let mut values = vec![Value::from(after), Value::from(end), Value::from(STEP as i64)];
         let text = format!(
             "UPDATE journal SET pending = TRUE WHERE id IN (SELECT j.id FROM journal j \
-             WHERE j.pending IS NULL AND j.id > $1 AND j.id <= $2 AND {} ORDER BY j.id LIMIT $3) RETURNING id",
+             WHERE j.pending IS NULL AND j.erase_at_ms IS NULL AND j.id > $1 AND j.id <= $2 AND {} ORDER BY j.id LIMIT $3) RETURNING id",
             filter.condition(&mut values),
         );
         let rows = transaction.query_all_raw(rows::statement(backend, &text, values)).await?;

@@ -81,6 +81,7 @@ pub(super) async fn append(
             record_at_ms: places.record_at_ms,
             sender: new.sender,
             payload: new.payload,
+            erase_at_ms: None,
         };
         let json = match new.json {
             Some(json) => json,
@@ -96,6 +97,7 @@ pub(super) async fn append(
             receive_at_ms: Set(event.receive_at_ms),
             record_at_ms: Set(event.record_at_ms),
             payload: Set(json),
+            ..Default::default()
         });
         let event = Arc::new(event);
         callbacks.extend(new.callback.map(|to| (event.clone(), to)));
@@ -117,6 +119,7 @@ pub(super) fn event(row: events::Model) -> Result<Event, StoreError> {
         record_at_ms: row.record_at_ms,
         sender: SenderId::trusted(row.sender),
         payload,
+        erase_at_ms: row.erase_at_ms,
     })
 }
 
@@ -144,18 +147,25 @@ impl Store {
     /// # Errors
     /// When the store is away.
     pub async fn log_oldest(&self) -> Result<i64, StoreError> {
-        let oldest = events::Entity::find()
-            .select_only()
-            .column(events::Column::Position)
-            .order_by_asc(events::Column::Position)
-            .limit(1)
-            .into_tuple::<i64>()
-            .one(self.read())
-            .await?;
-        match oldest {
-            Some(position) => Ok(position),
-            None => Ok(self.log_head().await? + 1),
+        if let Some(oldest) = self.first_event().await? {
+            return Ok(oldest);
         }
+        // The head comes first: an event that is recorded in between is found, and is not taken for one that was removed.
+        let head = self.log_head().await?;
+        Ok(self.first_event().await?.unwrap_or(head + 1))
+    }
+
+    /// The place of the oldest event that is kept; `None` when there is none.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn first_event(&self) -> Result<Option<i64>, StoreError> {
+        // From where retention stopped: what it removed may still stand in the index, and is not walked over.
+        let text = "SELECT position FROM events WHERE position > \
+                    COALESCE((SELECT place FROM upkeep WHERE kind = 'events'), 0) ORDER BY position LIMIT 1";
+        let statement = Statement::from_string(self.read().get_database_backend(), text);
+        let row = self.read().query_one_raw(statement).await?;
+        Ok(row.map(|row| row.try_get("", "position")).transpose()?)
     }
 
     /// Up to `limit` events after a place, in order.

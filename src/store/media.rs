@@ -1,7 +1,10 @@
 //! Files that people sent: claimed under a lease like messages, fetched, ready or given up.
 
 use sea_orm::sea_query::{Expr, Value};
-use sea_orm::{ActiveValue::Set, ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, QueryFilter};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, QueryFilter, QueryOrder,
+    QuerySelect,
+};
 
 use super::entity::media::{ActiveModel, Column, Entity, Model};
 use super::{Store, StoreError, rows, set};
@@ -208,6 +211,60 @@ impl Store {
             .exec(&self.inner.write)
             .await?;
         Ok(())
+    }
+
+    /// Up to `limit` of the oldest files, but for those that are still to be fetched, and when their events were.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn oldest_media(&self, limit: u64) -> Result<Vec<(MediaId, Millis, u64)>, StoreError> {
+        let rows = Entity::find()
+            .filter(Column::State.ne(MediaState::PENDING))
+            .order_by_asc(Column::Id)
+            .limit(limit)
+            .all(self.read())
+            .await?;
+        let size = |row: &Model| row.size_bytes.unwrap_or_default().unsigned_abs();
+        Ok(rows.into_iter().map(|row| (MediaId(row.id), row.create_at_ms, size(&row))).collect())
+    }
+
+    /// Bytes of all files that are in the media store.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn media_bytes(&self) -> Result<u64, StoreError> {
+        let text = "SELECT CAST(COALESCE(SUM(size_bytes), 0) AS bigint) AS n FROM media";
+        let row = self.read().query_one_raw(rows::statement(self.read().get_database_backend(), text, [])).await?;
+        let bytes: i64 = row.map(|row| row.try_get("", "n")).transpose()?.unwrap_or_default();
+        Ok(bytes.unsigned_abs())
+    }
+
+    /// Notes that files are there no longer, before they are removed from the media store: whoever asks for one hears that
+    /// it is gone. Nobody fetches them any more.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn give_up_media(&self, ids: &[MediaId], trouble: Trouble, now: Millis) -> Result<(), StoreError> {
+        Entity::update_many()
+            .col_expr(Column::State, set(MediaState::FAILED))
+            .col_expr(Column::DueAtMs, set(Option::<i64>::None))
+            .col_expr(Column::Claim, set(Option::<i64>::None))
+            .col_expr(Column::EndAtMs, set(now))
+            .col_expr(Column::Trouble, set(trouble.as_str()))
+            .col_expr(Column::Detail, set(trouble.as_str()))
+            .filter(Column::Id.is_in(ids.iter().map(|id| id.0)))
+            .exec(&self.inner.write)
+            .await?;
+        Ok(())
+    }
+
+    /// Forgets files that are in the media store no longer; tells how many.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn forget_media(&self, ids: &[MediaId]) -> Result<u64, StoreError> {
+        let deleted = Entity::delete_many().filter(Column::Id.is_in(ids.iter().map(|id| id.0)));
+        Ok(deleted.exec(&self.inner.write).await?.rows_affected)
     }
 
     /// Ends every lease at once: for a process that has the database alone, all of them are its dead predecessor's.

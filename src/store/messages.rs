@@ -206,6 +206,7 @@ fn message(row: messages::Model) -> Result<Message, StoreError> {
         provider_message_id: row.provider_message_id,
         error: row.error.as_deref().map(serde_json::from_str).transpose().map_err(|e| unreadable(e.to_string()))?,
         hold: row.hold_reason.and_then(HoldReason::from_number),
+        erase_at_ms: row.erase_at_ms,
     })
 }
 

@@ -16,6 +16,8 @@ use crate::senders::Senders;
 use crate::store::{NewJournalEntry, Store, Writer};
 use crate::telemetry::Metrics;
 
+mod lags;
+
 /// What the handlers need.
 #[derive(Clone)]
 pub struct Web {
@@ -63,7 +65,7 @@ async fn ready(State(web): State<Web>) -> Response {
 }
 
 async fn metrics_text(State(web): State<Web>) -> String {
-    web.metrics.render()
+    web.metrics.render() + &lags::text(&web.store).await
 }
 
 /// Answers a provider that asks before it posts. It needs nothing but the senders in memory, so it answers also when the

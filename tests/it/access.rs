@@ -97,6 +97,7 @@ async fn every_rpc(gateway: &TestGateway, key: Option<&str>) -> Vec<(&'static st
         admin.list_callbacks(ListCallbacksRequest) Admin,
         admin.retry_callbacks(RetryCallbacksRequest) Admin,
         admin.get_stats(GetStatsRequest) Admin,
+        admin.erase_contact(EraseContactRequest) Admin,
     };
     let nothing = futures::stream::empty::<proto::UploadMediaRequest>();
     let upload = match key {

@@ -10,6 +10,7 @@ mod database;
 mod devino;
 mod dialog360;
 mod digivox;
+mod erasure;
 mod events;
 mod fallback;
 mod gateway;
@@ -31,6 +32,7 @@ mod plan;
 #[allow(dead_code, reason = "the contract suite uses the rest")]
 mod provider;
 mod refusal;
+mod retention;
 mod sandbox;
 mod senders;
 mod sending;

@@ -13,6 +13,7 @@ mod look_ups;
 mod media;
 mod people;
 mod templates;
+mod upkeep;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -17,6 +17,7 @@ pub struct Model {
     pub record_at_ms: i64,
     #[sea_orm(column_type = "Text")]
     pub payload: String,
+    pub erase_at_ms: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

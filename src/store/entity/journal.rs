@@ -18,6 +18,7 @@ pub struct Model {
     pub unreadable: i32,
     #[sea_orm(column_type = "Text", nullable)]
     pub problem: Option<String>,
+    pub erase_at_ms: Option<i64>,
     #[sea_orm(column_type = "Text")]
     pub headers: String,
     pub parse_at_ms: Option<i64>,

@@ -45,6 +45,7 @@ pub struct Model {
     pub passed_attempt: Option<i32>,
     pub head: Option<i16>,
     pub tallied: Option<i16>,
+    pub erase_at_ms: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -17,6 +17,10 @@ pub struct Model {
     pub holder: Option<Uuid>,
     pub hold_at_ms: Option<i64>,
     pub hold_until_ms: Option<i64>,
+    #[sea_orm(column_type = "Text", nullable)]
+    pub holder_key: Option<String>,
+    #[sea_orm(column_type = "Text", nullable)]
+    pub holder_address: Option<String>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

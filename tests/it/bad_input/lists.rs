@@ -120,8 +120,8 @@ on_both_databases! {
                     _ => assert_eq!((refusal.code, refusal.fields), (Code::InvalidArgument, vec![format!("sender {reason}")])),
                 }
             }
-            let get = proto::GetSubscriptionRequest { subscription: id.into() };
-            let delete = proto::DeleteSubscriptionRequest { subscription: id.into() };
+            let get = proto::GetSubscriptionRequest { subscription: id.into(), ..Default::default() };
+            let delete = proto::DeleteSubscriptionRequest { subscription: id.into(), ..Default::default() };
             for refusal in [
                 refused(gateway.events.get_subscription(get).await),
                 refused(gateway.events.delete_subscription(delete).await),

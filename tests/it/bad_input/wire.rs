@@ -222,4 +222,3 @@ async fn a_request_that_is_too_large_is_refused_and_so_is_a_method_that_is_not_t
     gateway.stop().await?;
     Ok(())
 }
-

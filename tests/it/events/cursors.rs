@@ -15,7 +15,7 @@ async fn everywhere(gateway: &mut TestGateway, cursor: &str) -> Vec<(&'static st
     let list = proto::ListEventsRequest { start, ..Default::default() };
     let ack = proto::AckEventsRequest { subscription: "crm".into(), cursor: cursor.into() };
     let to = Some(proto::seek_subscription_request::To::Cursor(cursor.into()));
-    let seek = proto::SeekSubscriptionRequest { subscription: "crm".into(), to };
+    let seek = proto::SeekSubscriptionRequest { subscription: "crm".into(), to, ..Default::default() };
     vec![
         ("after_cursor", refused(gateway.events.stream_events(stream(after_cursor(cursor))).await)),
         ("after_cursor", refused(gateway.events.list_events(list).await)),
@@ -29,7 +29,7 @@ on_both_databases! {
         let mut gateway = TestGateway::start(engine).await?;
         gateway.fill(2, "").await?;
         let to = Some(proto::seek_subscription_request::To::Beginning(true));
-        let seek = proto::SeekSubscriptionRequest { subscription: "crm".into(), to };
+        let seek = proto::SeekSubscriptionRequest { subscription: "crm".into(), to, ..Default::default() };
         gateway.events.seek_subscription(seek).await?;
         let good: Cursor = gateway.all_events().await?[0].cursor.parse().unwrap();
 
@@ -66,14 +66,14 @@ on_both_databases! {
         gateway.fill(9, "").await?;
         let all = gateway.all_events().await?;
         let to = Some(proto::seek_subscription_request::To::Beginning(true));
-        let seek = proto::SeekSubscriptionRequest { subscription: "crm".into(), to };
+        let seek = proto::SeekSubscriptionRequest { subscription: "crm".into(), to, ..Default::default() };
         gateway.events.seek_subscription(seek).await?;
         compact(&gateway.database, 5).await?;
         for event in &all[..4] {
             let start = Some(proto::list_events_request::Start::AfterCursor(event.cursor.clone()));
             let list = proto::ListEventsRequest { start, ..Default::default() };
             let to = Some(proto::seek_subscription_request::To::Cursor(event.cursor.clone()));
-            let seek = proto::SeekSubscriptionRequest { subscription: "crm".into(), to };
+            let seek = proto::SeekSubscriptionRequest { subscription: "crm".into(), to, ..Default::default() };
             for refusal in [
                 refused(gateway.events.stream_events(after(&event.cursor)).await),
                 refused(gateway.events.list_events(list).await),

@@ -2,6 +2,7 @@
 
 mod cursors;
 mod filters;
+mod objects;
 mod order;
 mod readers;
 mod starts;

@@ -43,7 +43,7 @@ on_both_databases! {
         assert_eq!(positions(&lively.events(1_000).await?), (2..=1_001).collect::<Vec<_>>());
         until("the stream has ended", || {
             let mut events = gateway.events.clone();
-            let request = proto::GetSubscriptionRequest { subscription: "slow".into() };
+            let request = proto::GetSubscriptionRequest { subscription: "slow".into(), ..Default::default() };
             async move {
                 Ok(events.get_subscription(request).await?.into_inner().subscription.unwrap().holder.is_none())
             }

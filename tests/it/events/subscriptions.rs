@@ -21,12 +21,12 @@ async fn ack(gateway: &mut TestGateway, name: &str, cursor: &str) -> Result<Stri
 }
 
 async fn get(gateway: &mut TestGateway, name: &str) -> Result<proto::Subscription> {
-    let request = proto::GetSubscriptionRequest { subscription: name.into() };
+    let request = proto::GetSubscriptionRequest { subscription: name.into(), ..Default::default() };
     Ok(gateway.events.get_subscription(request).await?.into_inner().subscription.unwrap())
 }
 
 async fn seek(gateway: &mut TestGateway, name: &str, to: To) -> Result<proto::Subscription> {
-    let request = proto::SeekSubscriptionRequest { subscription: name.into(), to: Some(to) };
+    let request = proto::SeekSubscriptionRequest { subscription: name.into(), to: Some(to), ..Default::default() };
     Ok(gateway.events.seek_subscription(request).await?.into_inner().subscription.unwrap())
 }
 
@@ -34,7 +34,7 @@ async fn seek(gateway: &mut TestGateway, name: &str, to: To) -> Result<proto::Su
 async fn let_go(gateway: &TestGateway, name: &str) -> Result<()> {
     until("the subscription is free", || {
         let mut events = gateway.events.clone();
-        let request = proto::GetSubscriptionRequest { subscription: name.into() };
+        let request = proto::GetSubscriptionRequest { subscription: name.into(), ..Default::default() };
         async move { Ok(events.get_subscription(request).await?.into_inner().subscription.unwrap().holder.is_none()) }
     })
     .await
@@ -132,7 +132,7 @@ on_both_databases! {
         }
         let (mut names, mut page_token, mut pages) = (Vec::new(), String::new(), 0);
         loop {
-            let request = proto::ListSubscriptionsRequest { page_size: 2, page_token };
+            let request = proto::ListSubscriptionsRequest { page_size: 2, page_token, ..Default::default() };
             let answer = gateway.events.list_subscriptions(request).await?.into_inner();
             names.extend(answer.subscriptions.into_iter().map(|found| found.subscription));
             (page_token, pages) = (answer.next_page_token, pages + 1);
@@ -148,11 +148,11 @@ on_both_databases! {
         assert_eq!(refusal(&moved.end().await?).reason, "SUBSCRIPTION_TAKEN_OVER");
         let mut again = gateway.stream(named("b")).await?;
         assert_eq!(again.events(3).await?, all[2..]);
-        let delete = proto::DeleteSubscriptionRequest { subscription: "b".into() };
+        let delete = proto::DeleteSubscriptionRequest { subscription: "b".into(), ..Default::default() };
         gateway.events.delete_subscription(delete.clone()).await?;
         assert_eq!(refusal(&again.end().await?).reason, "SUBSCRIPTION_TAKEN_OVER");
 
-        let request = proto::GetSubscriptionRequest { subscription: "b".into() };
+        let request = proto::GetSubscriptionRequest { subscription: "b".into(), ..Default::default() };
         let acknowledge = proto::AckEventsRequest { subscription: "b".into(), cursor: all[0].cursor.clone() };
         for refusal in [
             refused(gateway.events.delete_subscription(delete).await),
