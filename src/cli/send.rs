@@ -257,7 +257,7 @@ mod tests {
         assert_eq!(request.parameters["name"], "");
         assert_eq!(request.language_code, "pt_BR");
         assert!(template(&args("send --to 1 --text hi")).is_none());
-        assert!(matches!(planned(args("send --to 1 --template t --plan")).entry, Some(Entry::Template(_))));
-        assert!(matches!(planned(args("send --to 1 --text hi --plan")).entry, Some(Entry::Message(_))));
+        assert!(matches!(planned(args("send --to 1 --template t --plan"), None).entry, Some(Entry::Template(_))));
+        assert!(matches!(planned(args("send --to 1 --text hi --plan"), None).entry, Some(Entry::Message(_))));
     }
 }

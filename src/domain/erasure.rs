@@ -206,6 +206,8 @@ mod tests {
             current_status: MessageStatus::Failed,
             late: false,
             duplicate: true,
+            via_sender: None,
+            next_sender: None,
             contradicts_final: false,
             to: "+55 31 98765-4321".into(),
             peer: "5531987654321".into(),
@@ -260,14 +262,14 @@ mod tests {
             content: IncomingContent::Unsupported { r#type: "poll".into(), raw: "{\"secret\":1}".into() },
             reply_to: None,
             referral: None,
-            window_expire_at_ms: 7,
+            window_expire_at_ms: Some(7),
             forwarded: true,
             frequently_forwarded: false,
             backfilled: false,
         };
         let bare = bare_payload(&Payload::IncomingMessage(incoming.clone())).unwrap();
         let Payload::IncomingMessage(read) = serde_json::from_str(&bare).unwrap() else { panic!("{bare}") };
-        assert_eq!((read.message_id, read.window_expire_at_ms), (incoming.message_id, 7));
+        assert_eq!((read.message_id, read.window_expire_at_ms), (incoming.message_id, Some(7)));
         assert_eq!(read.content, IncomingContent::Unsupported { r#type: "erased".into(), raw: String::new() });
         for gone in ["0001", "Rui", "secret", "wamid", "poll"] {
             assert!(!bare.contains(gone), "{gone} in {bare}");

@@ -77,6 +77,11 @@ mod tests {
 
     fn request(content: Content, on_window_closed: WindowPolicy) -> NewMessage {
         NewMessage {
+            ignore_opt_out: false,
+            ignore_known_failures: false,
+            template_category: None,
+            fallback_senders: Vec::new(),
+            callback_url: String::new(),
             sender: SenderId::trusted("acme".into()),
             to: PhoneNumber { given: "+351910000001".into(), digits: "351910000001".into() },
             content,
@@ -93,7 +98,7 @@ mod tests {
 
     fn word(windows: bool, content: &Content, policy: &WindowPolicy, window: Window) -> &'static str {
         let request = request(content.clone(), policy.clone());
-        match judge(&Case { request: &request, windows, known: &Known { window }, now: NOW }) {
+        match judge(&Case { request: &request, windows, known: &Known { window, ..Known::default() }, now: NOW }) {
             Verdict::Go => "go",
             Verdict::End(error) if error.reason == ErrorReason::OutsideWindow => "end",
             Verdict::End(other) => panic!("{other:?}"),

@@ -97,6 +97,9 @@ mod tests {
 
     fn request(content: Content, template_category: Option<TemplateCategory>, ignore: bool) -> NewMessage {
         NewMessage {
+            fallback_senders: Vec::new(),
+            on_window_closed: Default::default(),
+            callback_url: String::new(),
             sender: SenderId::trusted("acme".into()),
             to: "351910000001".parse().unwrap(),
             content,

@@ -335,6 +335,9 @@ mod tests {
             let said = format!("{case:?}");
             let (content, template_category, ignore_opt_out) = case;
             let request = NewMessage {
+                fallback_senders: Vec::new(),
+                on_window_closed: Default::default(),
+                callback_url: String::new(),
                 sender: SenderId::trusted("acme".into()),
                 to: "351910000001".parse().unwrap(),
                 content,

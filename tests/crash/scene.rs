@@ -42,7 +42,7 @@ pub fn rounds() -> usize {
 }
 
 /// What the choices of a run depend on; the same again with `FAULT_SEED`.
-fn seed(name: &str) -> u64 {
+pub fn seed(name: &str) -> u64 {
     let given = std::env::var("FAULT_SEED").ok().map(|seed| seed.parse().expect("FAULT_SEED is a number"));
     let seed = given.unwrap_or_else(|| rand::random_range(0..1_000_000));
     println!("{name}: FAULT_SEED={seed}");

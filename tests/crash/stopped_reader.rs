@@ -64,7 +64,7 @@ impl Stopped {
     async fn read_to_its_end(mut self, grpc: SocketAddr) -> Result<()> {
         let mut events = EventServiceClient::new(channel(grpc));
         wait_for("a stream that nobody reads to end", async || {
-            let request = proto::GetSubscriptionRequest { subscription: self.name.clone() };
+            let request = proto::GetSubscriptionRequest { subscription: self.name.clone(), ..Default::default() };
             let subscription = events.get_subscription(request).await?.into_inner().subscription;
             Ok(subscription.context("no subscription")?.holder.is_none().then_some(()))
         })

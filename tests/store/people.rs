@@ -27,7 +27,15 @@ fn opt_out(peer: &str) -> OptOut {
 }
 
 fn ended(claim: &Claim, next: Next) -> EndedCall {
-    EndedCall { seq: claim.seq, token: claim.token, attempt: claim.attempt, next, exchange: None }
+    EndedCall {
+        seq: claim.seq,
+        token: claim.token,
+        attempt: claim.attempt,
+        next,
+        exchange: None,
+        of_window: None,
+        instead: false,
+    }
 }
 
 fn unknown() -> DeliveryError {

@@ -178,7 +178,8 @@ impl House {
             Op::Ended { message, token, attempt, answer, time } => {
                 let next = next(answer, message, time);
                 let seq = message as i64 + 1;
-                self.writer.ended(EndedCall { seq, token, attempt, next, exchange: None }).await?;
+                let call = EndedCall { seq, token, attempt, next, exchange: None, of_window: None, instead: false };
+                self.writer.ended(call).await?;
                 Ok(Did::Written)
             }
             Op::Timers => {
@@ -221,7 +222,11 @@ impl House {
             provider_status: word.to_owned(),
             ..StatusReport::default()
         });
-        let parsed = Parsed { reports: vec![Item { index: 0, sender: acme(), report }], unreadable: 0, problem: None };
+        let parsed = Parsed {
+            reports: vec![Item { index: 0, sender: acme(), callback_url: String::new(), report }],
+            unreadable: 0,
+            problem: None,
+        };
         Ok(Intake { journal_id: entry, receive_at_ms: row.try_get("", "receive_at_ms")?, parsed })
     }
 

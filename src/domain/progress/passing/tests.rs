@@ -25,6 +25,11 @@ fn terms(policy: InDoubtPolicy, fallbacks: usize) -> Terms {
         labels: BTreeMap::new(),
         priority: Priority::Normal,
         in_doubt_policy: policy,
+        ignore_opt_out: false,
+        ignore_known_failures: false,
+        template_category: None,
+        on_window_closed: Default::default(),
+        callback_url: String::new(),
         fallback_senders: (1..=fallbacks).map(id).collect(),
     };
     Terms { expire_at_ms: request.expire_at(0), request, accept_at_ms: 0 }
