@@ -9,10 +9,10 @@ use futures::future::join_all;
 
 use super::call::{end, write_down};
 use super::{News, Parts, Said};
+use crate::domain::SenderId;
 use crate::domain::judge::{self, Case, Known, Verdict};
 use crate::domain::now_ms;
 use crate::domain::progress::Next;
-use crate::domain::{SenderId, window};
 use crate::senders::Account;
 use crate::store::{Claim, StoreError};
 
@@ -51,7 +51,8 @@ pub(super) async fn keep_back(parts: Arc<Parts>, sender: SenderId, kept_back: Ve
 fn is_judged(account: &Account, claim: &Claim) -> bool {
     let Claim { request, noted, .. } = claim;
     let windows = account.provider.capabilities().windows;
-    *noted || windows && window::is_needed(&request.content, &request.on_window_closed)
+    // Of whom nothing is known, a message goes that has no other way: then the provider judges.
+    *noted || windows && request.on_window_closed.has_another_way()
 }
 
 /// Parts messages that go from those that do not, with what becomes of these.

@@ -81,10 +81,10 @@ impl Messaging {
         caller: &Caller,
         now: Millis,
         asked_until: Instant,
-        read: impl FnOnce(&mut Violations) -> Result<SendParts, Error>,
+        read: impl FnOnce(&mut Violations) -> SendParts,
     ) -> Result<Prepared, Error> {
         let mut violations = Violations::default();
-        let mut parts = read(&mut violations)?;
+        let mut parts = read(&mut violations);
         if let Some(url) = parts.callback_url() {
             violations.check("options.callback_url", convert::allowed_url(url, &self.0.guarded));
         }

@@ -13,7 +13,7 @@ use crate::domain::message::WindowPolicy;
 use crate::domain::plan::{self, Outlook};
 use crate::domain::sender::{SenderHealth, SenderState};
 use crate::domain::window::WindowState;
-use crate::domain::{Content, Millis, NewMessage, PhoneNumber, now_ms};
+use crate::domain::{Content, DeliveryError, Millis, NewMessage, PhoneNumber, now_ms};
 use crate::error::{Error, Reason, Violations};
 use crate::proto;
 use crate::senders::Account;
@@ -25,6 +25,15 @@ struct Outcome {
     /// At the hand-over, if nobody writes before; nothing where none is needed.
     window: Option<WindowState>,
     verdict: Verdict,
+    first: Turn,
+    /// The fallback senders, in their order.
+    fallbacks: Vec<Turn>,
+}
+
+/// What stands against one sender's turn, and how soon it could come.
+struct Turn {
+    account: Arc<Account>,
+    cannot: Vec<proto::PlanProblem>,
     outlook: Outlook,
     health: Option<SenderHealth>,
 }
@@ -33,8 +42,7 @@ impl Messaging {
     /// Plans a send.
     ///
     /// # Errors
-    /// When there is nothing to plan, the sender is not there for this caller, an option is not carried out, or the store is
-    /// away.
+    /// When there is nothing to plan, a sender is not there for this caller, or the store is away.
     pub(super) async fn plan(
         &self,
         caller: &Caller,
@@ -44,8 +52,8 @@ impl Messaging {
         let now = now_ms();
         let mut violations = Violations::default();
         let mut parts = match request.entry {
-            Some(Entry::Message(request)) => convert::message(request, now, &mut violations)?,
-            Some(Entry::Template(request)) => convert::template(request, now, &mut violations)?,
+            Some(Entry::Message(request)) => convert::message(request, now, &mut violations),
+            Some(Entry::Template(request)) => convert::template(request, now, &mut violations),
             None => return Err(Error::invalid("entry", Reason::Required, "one of message, template is needed")),
         };
         let mut carries = Violations::default();
@@ -60,7 +68,10 @@ impl Messaging {
         against.extend(carries.iter().cloned());
         against.extend(judged);
         let outcome = match (parts.build(), &account) {
-            (Some(read), Some(account)) => Some(self.foresee(caller, account, read, now, &mut against).await?),
+            (Some(read), Some(account)) => {
+                let turn = (account.clone(), carries.clone());
+                Some(self.foresee(caller, turn, read, now, &mut against).await?)
+            }
             _ => None,
         };
         Ok(answer(number, account, carries, template, outcome, against, now))
@@ -91,7 +102,7 @@ impl Messaging {
     async fn foresee(
         &self,
         caller: &Caller,
-        account: &Account,
+        (account, cannot): (Arc<Account>, Vec<proto::PlanProblem>),
         read: ReadSend,
         now: Millis,
         against: &mut Vec<proto::PlanProblem>,
@@ -123,22 +134,79 @@ impl Messaging {
         // Whatever else is judged at the hand-over comes with this.
         let verdict = judge::judge(&Case { request: &request, windows, known: &known, now: at });
         if let Verdict::End(error) = &verdict {
-            against.push(proto::PlanProblem {
-                reason: error.reason.as_str().into(),
-                description: error.provider_message.clone(),
-                at_hand_over: true,
-                ..Default::default()
-            });
+            against.push(at_hand_over(error));
         }
         let needed = windows && !matches!(request.content, Content::Template(_));
         Ok(Outcome {
             existing: first.map(|first| first.id.to_string()),
             window: needed.then(|| known.window.state(at)),
             verdict,
-            outlook: store.outlook(sender, &peer, request.priority).await?,
-            health: store.sender_health().await?.remove(sender),
+            fallbacks: self.fallbacks(&request, at).await?,
+            first: Turn {
+                outlook: store.outlook(sender, &peer, request.priority).await?,
+                health: store.sender_health().await?.remove(sender),
+                cannot,
+                account,
+            },
             request,
         })
+    }
+
+    /// What the turns of the fallback senders would find.
+    async fn fallbacks(&self, request: &NewMessage, at: Millis) -> Result<Vec<Turn>, Error> {
+        let mut turns = Vec::with_capacity(request.fallback_senders.len());
+        if request.fallback_senders.is_empty() {
+            return Ok(turns);
+        }
+        let mut health = self.0.store.sender_health().await?;
+        for id in &request.fallback_senders {
+            let Some(account) = self.0.senders.find(id).await? else { continue };
+            let health = health.remove(id);
+            turns.push(self.turn(account, request, health, at).await?);
+        }
+        Ok(turns)
+    }
+
+    async fn turn(
+        &self,
+        account: Arc<Account>,
+        request: &NewMessage,
+        health: Option<SenderHealth>,
+        at: Millis,
+    ) -> Result<Turn, Error> {
+        let (store, peer) = (&self.0.store, request.to.peer());
+        let sender = &account.sender.id;
+        let mut cannot = Vec::new();
+        if request.content.has_media_id() {
+            let description = "its file is named by an id that only the first sender's provider knows; give a url";
+            cannot.push(proto::PlanProblem {
+                reason: "NOT_SUPPORTED".into(),
+                description: description.into(),
+                at_hand_over: true,
+                ..Default::default()
+            });
+        }
+        cannot.extend(account.misfit(request).as_ref().map(at_hand_over));
+        if let Content::Template(template) = &request.content {
+            let (judgement, _) = self.0.catalogues.compare(&account, &mut template.clone()).await?;
+            cannot.extend(judgement.into_error().map(problems).unwrap_or_default());
+        }
+        let known = store.known(sender, std::slice::from_ref(&peer)).await?.remove(&peer).unwrap_or_default();
+        let windows = account.provider.capabilities().windows;
+        if let Verdict::End(error) = judge::judge(&Case { request, windows, known: &known, now: at }) {
+            cannot.push(at_hand_over(&error));
+        }
+        let outlook = store.outlook(sender, &peer, request.priority).await?;
+        Ok(Turn { account, cannot, outlook, health })
+    }
+}
+
+fn at_hand_over(error: &DeliveryError) -> proto::PlanProblem {
+    proto::PlanProblem {
+        reason: error.reason.as_str().into(),
+        description: error.provider_message.clone(),
+        at_hand_over: true,
+        ..Default::default()
     }
 }
 
@@ -198,15 +266,19 @@ fn answer(
     let mut explanation: Vec<String> = number.iter().map(plan::number_sentence).collect();
     let mut response = proto::PlanSendResponse {
         number: number.as_ref().map(number_plan),
-        // Fallback senders come behind it, each with what stands against it.
-        senders: account.iter().map(|account| sender_plan(account, &carries, outcome.as_ref(), now)).collect(),
+        senders: match (&outcome, &account) {
+            (Some(Outcome { first, fallbacks, .. }), _) => turns(first, fallbacks, now),
+            (None, Some(account)) => vec![sender_plan(account, &carries, None, now)],
+            (None, None) => Vec::new(),
+        },
         template,
         problems,
         ..Default::default()
     };
-    explanation.extend(response.senders.iter().map(|sender| match sender.problem.as_str() {
-        "" => format!("{} ({}) would send it.", sender.sender, sender.provider),
-        problem => format!("{} ({}) would not send it now: {problem}.", sender.sender, sender.provider),
+    explanation.extend(response.senders.iter().map(|sender| match (sender.chosen, sender.problem.as_str()) {
+        (true, _) => format!("{} ({}) would send it.", sender.sender, sender.provider),
+        (false, "") => format!("{} ({}) would take it after that.", sender.sender, sender.provider),
+        (false, problem) => format!("{} ({}) would not send it now: {problem}.", sender.sender, sender.provider),
     }));
     if let (Some(account), Some(outcome)) = (&account, &outcome) {
         let policy = &outcome.request.on_window_closed;
@@ -221,9 +293,10 @@ fn answer(
             explanation.push("The idempotency key stands for a message already: nothing new would be sent.".into());
         }
         let goes = matches!(outcome.verdict, Verdict::Go | Verdict::Instead(_)) && response.problems.is_empty();
-        let usable = response.senders.iter().any(|sender| sender.chosen);
-        if goes && usable && outcome.existing.is_none() {
-            let at = plan::hand_over_at(&outcome.outlook, &account.rate(), outcome.request.send_at(now), now);
+        let chosen = response.senders.iter().position(|sender| sender.chosen);
+        let chosen = chosen.and_then(|turn| [&outcome.first].into_iter().chain(&outcome.fallbacks).nth(turn));
+        if let Some(turn) = chosen.filter(|_| goes && outcome.existing.is_none()) {
+            let at = plan::hand_over_at(&turn.outlook, &turn.account.rate(), outcome.request.send_at(now), now);
             response.hand_over_time = Some(timestamp(at));
             explanation.push(match at - now {
                 ..=0 => "It would be handed over at once.".into(),
@@ -271,14 +344,28 @@ fn window(response: &mut proto::PlanSendResponse, outcome: &Outcome) {
     response.window_action = action.map_or(0, i32::from);
 }
 
+/// The senders in the order of their turns. The first that could is chosen, but none behind one that is paused: an operator
+/// who stops a sender does not send its messages elsewhere.
+fn turns(first: &Turn, fallbacks: &[Turn], now: Millis) -> Vec<proto::SenderPlan> {
+    let mut open = true;
+    let mut plans = Vec::with_capacity(1 + fallbacks.len());
+    for turn in std::iter::once(first).chain(fallbacks) {
+        let mut plan = sender_plan(&turn.account, &turn.cannot, Some(turn), now);
+        plan.chosen &= open;
+        open &= !plan.chosen && turn.account.sender.state != SenderState::Paused;
+        plans.push(plan);
+    }
+    plans
+}
+
 fn sender_plan(
     account: &Account,
     carries: &[proto::PlanProblem],
-    outcome: Option<&Outcome>,
+    turn: Option<&Turn>,
     now: Millis,
 ) -> proto::SenderPlan {
     let sender = &account.sender;
-    let health = outcome.and_then(|outcome| outcome.health);
+    let health = turn.and_then(|turn| turn.health);
     let trouble = plan::sender_trouble(sender.state, health);
     let problem = match (carries.first(), trouble) {
         (Some(cannot), _) => cannot.description.clone(),
@@ -294,11 +381,11 @@ fn sender_plan(
         usable: problem.is_empty(),
         chosen: problem.is_empty(),
         problem,
-        queue_depth: outcome.map_or(0, |outcome| outcome.outlook.queue as i64),
+        queue_depth: turn.map_or(0, |turn| turn.outlook.queue as i64),
         state: state.into(),
         health: health.map_or(0, |health| i32::from(health as i16)),
         problems: carries.to_vec(),
-        limiter: outcome.map(|outcome| limiter(account, &outcome.outlook, now)),
+        limiter: turn.map(|turn| limiter(account, &turn.outlook, now)),
     }
 }
 

@@ -48,6 +48,7 @@ pub(super) async fn stats(
     let journal = store.journal_numbers().await?;
     let subscriptions =
         Events(services.clone()).subscriptions(caller, false, "", SUBSCRIPTIONS_MAX).await?.subscriptions;
+    let (pending_callbacks, dead_callbacks) = store.callback_numbers().await?;
     let at = |position| Cursor { epoch: store.epoch(), position }.to_string();
     Ok(proto::GetStatsResponse {
         window: Some(answer::duration(now - from)),
@@ -62,7 +63,8 @@ pub(super) async fn stats(
         head_cursor: at(store.log_head().await?),
         oldest_cursor: at(store.log_oldest().await? - 1),
         subscriptions,
-        ..Default::default()
+        pending_callbacks,
+        dead_callbacks,
     })
 }
 

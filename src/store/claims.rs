@@ -39,7 +39,7 @@ pub struct Claim {
     pub instead: bool,
 }
 
-/// Two probes of keys for each message that is claimed, in the claim's own statement: what another replica noted a moment
+/// Three probes of keys for each message that is claimed, in the claim's own statement: what another replica noted a moment
 /// ago counts. SQLite forgets behind RETURNING what type a column has, and then walks through the whole key; the casts tell
 /// it again.
 const NOTED: &str = "CASE \
@@ -47,6 +47,8 @@ const NOTED: &str = "CASE \
        AND o.peer = CAST(messages.peer AS text)) THEN 1 \
      WHEN EXISTS (SELECT 1 FROM known_failures k WHERE k.sender = CAST(messages.sender AS text) \
        AND k.peer = CAST(messages.peer AS text)) THEN 1 \
+     WHEN EXISTS (SELECT 1 FROM windows w WHERE w.sender = CAST(messages.sender AS text) \
+       AND w.peer = CAST(messages.peer AS text)) THEN 1 \
      ELSE 0 END";
 
 /// What a claim brought.
@@ -302,7 +304,7 @@ mod tests {
         let text = format!("EXPLAIN QUERY PLAN UPDATE messages SET claim = 1 WHERE seq = 1 RETURNING {NOTED} AS noted");
         let rows = store.read().query_all_raw(Statement::from_string(DbBackend::Sqlite, text)).await.unwrap();
         let plan: Vec<String> = rows.iter().map(|row| row.try_get("", "detail").unwrap()).collect();
-        for key in ["opt_outs", "known_failures"] {
+        for key in ["opt_outs", "known_failures", "windows"] {
             let by_key = plan.iter().any(|step| step.starts_with("SEARCH") && step.contains(key));
             assert!(by_key, "{key}: {plan:?}");
         }

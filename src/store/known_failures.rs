@@ -22,15 +22,20 @@ pub(super) struct Lessons {
     forgotten: BTreeMap<SenderId, BTreeSet<String>>,
 }
 
+/// Whose provider it was that said so: another's than the sender's that was asked for, after a fallback.
+fn told_by<'e>(event: &'e NewEvent, status: &'e StatusChanged) -> &'e SenderId {
+    status.via_sender.as_ref().unwrap_or(&event.sender)
+}
+
 impl Lessons {
     /// Learns from an event that a provider or a person caused; never from what was known before and kept from a provider,
     /// or it would be known for ever.
     pub fn hear(&mut self, event: &NewEvent, lifetimes: &Lifetimes, noted: &Noted, now: Millis) {
         match &event.payload {
             Payload::StatusChanged(status) => match status.status {
-                Some(MessageStatus::Failed) => self.failed(event, status, lifetimes, now),
+                Some(MessageStatus::Failed) => self.failed(told_by(event, status), status, lifetimes, now),
                 Some(MessageStatus::Delivered | MessageStatus::Read | MessageStatus::Played) => {
-                    self.forget(&event.sender, [status.peer.clone()], noted);
+                    self.forget(told_by(event, status), [status.peer.clone()], noted);
                 }
                 _ => {}
             },
@@ -42,7 +47,7 @@ impl Lessons {
         }
     }
 
-    fn failed(&mut self, event: &NewEvent, status: &StatusChanged, lifetimes: &Lifetimes, now: Millis) {
+    fn failed(&mut self, sender: &SenderId, status: &StatusChanged, lifetimes: &Lifetimes, now: Millis) {
         let Some(error) =
             status.error.as_ref().filter(|_| !(status.late || status.duplicate || status.contradicts_final))
         else {
@@ -56,7 +61,7 @@ impl Lessons {
             known_at_ms: now,
             expire_at_ms: now + lifetime,
         };
-        let of_person = self.learnt.entry((event.sender.clone(), status.peer.clone())).or_default();
+        let of_person = self.learnt.entry((sender.clone(), status.peer.clone())).or_default();
         of_person.insert(error.reason, known);
     }
 

@@ -217,6 +217,18 @@ impl Store {
         })
     }
 
+    /// How many callbacks are to be tried, and how many of those that are kept were given up.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn callback_numbers(&self) -> Result<(i64, i64), StoreError> {
+        let text = "SELECT (SELECT COUNT(*) FROM callbacks WHERE due_at_ms IS NOT NULL) AS pending, \
+             (SELECT COUNT(*) FROM callbacks WHERE state = 3) AS dead";
+        let statement = Statement::from_string(self.read().get_database_backend(), text);
+        let Some(row) = self.read().query_one_raw(statement).await? else { return Ok((0, 0)) };
+        Ok((row.try_get("", "pending")?, row.try_get("", "dead")?))
+    }
+
     /// Forgets what was counted of minutes before a time, and rows of minutes in which nothing is left.
     ///
     /// # Errors

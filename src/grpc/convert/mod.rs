@@ -6,7 +6,7 @@ use crate::domain::content::{Content, Template, TemplateButton, TemplateButtonKi
 use crate::domain::message::{NewMessage, WindowPolicy};
 use crate::domain::template::TemplateCategory;
 use crate::domain::{MessageId, Millis, PhoneNumber, SenderId};
-use crate::error::{Error, Reason, Violations};
+use crate::error::{Reason, Violations};
 use crate::guarded::Guarded;
 use crate::proto;
 
@@ -83,14 +83,7 @@ impl SendParts {
 }
 
 /// Reads a SendMessageRequest.
-///
-/// # Errors
-/// [`Error::NotImplemented`] for an option that this version does not carry out.
-pub(super) fn message(
-    request: proto::SendMessageRequest,
-    now: Millis,
-    violations: &mut Violations,
-) -> Result<SendParts, Error> {
+pub(super) fn message(request: proto::SendMessageRequest, now: Millis, violations: &mut Violations) -> SendParts {
     let sender = violations.check("sender", request.sender.parse());
     let to = violations.check("to", request.to.parse());
     let content = match request.content {
@@ -108,23 +101,19 @@ pub(super) fn message(
     if reply_to_message_id.is_some() && matches!(content, Some(Content::Reaction(_))) {
         violations.add("reply_to_message_id", Reason::NotSupported, "a reaction cannot quote a message");
     }
-    let options = read_options(request.options, sender.as_ref(), now, violations)?;
+    let options = read_options(request.options, sender.as_ref(), now, violations);
     if options.ignore_opt_out {
         let description = "only templates may go to somebody who opted out";
         violations.add("options.ignore_opt_out", Reason::NotSupported, description);
     }
-    Ok(SendParts { sender, content, to, reply_to_message_id, template_category: None, options })
+    SendParts { sender, content, to, reply_to_message_id, template_category: None, options }
 }
 
 /// Reads a SendTemplateRequest.
 ///
 /// # Errors
 /// As [`message`].
-pub(super) fn template(
-    request: proto::SendTemplateRequest,
-    now: Millis,
-    violations: &mut Violations,
-) -> Result<SendParts, Error> {
+pub(super) fn template(request: proto::SendTemplateRequest, now: Millis, violations: &mut Violations) -> SendParts {
     let sender = violations.check("sender", request.sender.parse());
     let to = violations.check("to", request.to.parse());
     let content = proto::TemplateContent {
@@ -135,11 +124,11 @@ pub(super) fn template(
         buttons: request.buttons,
     };
     let content = template_content(content, violations).map(Content::Template);
-    let options = read_options(request.options, sender.as_ref(), now, violations)?;
+    let options = read_options(request.options, sender.as_ref(), now, violations);
     if options.on_window_closed != WindowPolicy::Fail {
         violations.add("options.on_window_closed", Reason::NotSupported, "a template needs no open window");
     }
-    Ok(SendParts { sender, content, to, reply_to_message_id: None, template_category: None, options })
+    SendParts { sender, content, to, reply_to_message_id: None, template_category: None, options }
 }
 
 /// A template and what fills it; paths are those of SendTemplateRequest.

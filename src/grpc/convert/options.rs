@@ -8,7 +8,7 @@ use super::{callback_url, text};
 use crate::domain::fallback::FALLBACKS_MAX;
 use crate::domain::message::{InDoubtPolicy, MAX_AHEAD_MS, Priority, WindowPolicy};
 use crate::domain::{Millis, SenderId};
-use crate::error::{Error, Reason, Violations};
+use crate::error::{Reason, Violations};
 use crate::proto;
 
 /// Bytes of `callback_data`, at most.
@@ -38,16 +38,13 @@ pub(in crate::grpc) struct Options {
 }
 
 /// Reads the options of a send.
-///
-/// # Errors
-/// [`Error::NotImplemented`] for one that this version does not carry out.
 pub(super) fn read_options(
     options: Option<proto::SendOptions>,
     sender: Option<&SenderId>,
     now: Millis,
     violations: &mut Violations,
-) -> Result<Options, Error> {
-    let Some(options) = options else { return Ok(Options::default()) };
+) -> Options {
+    let Some(options) = options else { return Options::default() };
     let key = match options.idempotency_key.as_str() {
         "" => None,
         key => {
@@ -85,7 +82,7 @@ pub(super) fn read_options(
         }
     };
     let on_window_closed = on_window_closed(options.on_window_closed.unwrap_or_default(), violations);
-    Ok(Options {
+    Options {
         key,
         send_at_ms,
         validity_ms,
@@ -99,7 +96,7 @@ pub(super) fn read_options(
         ignore_opt_out: options.ignore_opt_out,
         ignore_known_failures: options.ignore_known_failures,
         fallback_senders: fallback_senders(options.fallback_senders, sender, violations),
-    })
+    }
 }
 
 /// A timestamp as Unix milliseconds, if it is one.
