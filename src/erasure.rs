@@ -89,6 +89,15 @@ struct Traces {
     head: i64,
 }
 
+/// The senders that an event happened at: of a message also those of its fallbacks.
+fn senders_of(event: &Event) -> impl Iterator<Item = &SenderId> {
+    let others = match &event.payload {
+        Payload::StatusChanged(status) => [status.via_sender.as_ref(), status.next_sender.as_ref()],
+        _ => [None, None],
+    };
+    std::iter::once(&event.sender).chain(others.into_iter().flatten())
+}
+
 impl Erasure {
     /// Erases; what is left waits for something to end.
     ///
@@ -139,7 +148,8 @@ impl Erasure {
             let Some(last) = page.last() else { return Ok(traces) };
             traces.head = last.position;
             for event in &page {
-                if self.is_in_reach(&event.sender) && self.person.is_meant(&event.payload) {
+                let reached = senders_of(event).any(|sender| self.is_in_reach(sender));
+                if reached && self.person.is_meant(&event.payload) {
                     traces.learn(&self.person, event);
                 }
             }

@@ -27,7 +27,9 @@ fn status_data(event: &Event, status: &StatusChanged, previous: Option<MessageSt
     let word = |status: MessageStatus| Value::from(status.as_str());
     let mut data = common(event, provider);
     let occur_at_ms = event.occur_at_ms.unwrap_or(event.receive_at_ms);
-    let code = status.error.as_ref().map_or("0", |error| error.provider_code.as_str());
+    // What another sender takes over is not lost, and no error to whoever reads the number only.
+    let lost = status.error.as_ref().filter(|_| status.next_sender.is_none());
+    let code = lost.map_or("0", |error| error.provider_code.as_str());
     let client = status.client_info.clone().unwrap_or_default();
     let mut put = |name: &str, value: Value| put(&mut data, name, value);
     put("message_id", json!(status.message_id));
@@ -41,6 +43,8 @@ fn status_data(event: &Event, status: &StatusChanged, previous: Option<MessageSt
     put("attempt", if status.attempt > 0 { json!(status.attempt) } else { Value::Null });
     put("provider_message_id", json!(status.provider_message_id));
     put("provider_status", json!(status.provider_status));
+    put("via_sender", json!(status.via_sender));
+    put("next_sender", json!(status.next_sender));
     put("error", json!(status.error));
     put("callback_data", json!(status.callback_data));
     put("labels", json!(status.labels));

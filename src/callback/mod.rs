@@ -14,8 +14,8 @@ use tokio::sync::{Mutex, Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::domain::Millis;
 use crate::domain::callback::{DueCallback, EndpointState, Policy, Standing};
-use crate::domain::{Millis, now_ms};
 use crate::events::Log;
 use crate::guarded::Guarded;
 use crate::senders::Senders;
@@ -168,7 +168,7 @@ impl Office {
             return;
         }
         let most = config.in_flight_per_host;
-        let (now, token) = (now_ms(), rand::random());
+        let (now, token) = (self.parts.store.now_ms(), rand::random());
         let wanted = EndpointsWanted {
             limit: room,
             per_host: most,
@@ -231,7 +231,7 @@ impl Office {
     /// Posts what is due at one; `false` when it can be let go of.
     async fn look_at(&mut self, id: &str) -> Result<bool, StoreError> {
         let Some(hand) = self.hands.get_mut(id) else { return Ok(true) };
-        let now = now_ms();
+        let now = self.parts.store.now_ms();
         if hand.claim.standing.state != EndpointState::Active {
             // Out of use: nothing is posted, and what waits is given up.
             while self.parts.store.bury_callbacks(id, now).await? > 0 {}
@@ -308,7 +308,7 @@ impl Office {
 
     async fn disable(&mut self, id: &str, state: EndpointState) {
         let Some(hand) = self.hands.get(id) else { return };
-        match self.parts.store.disable_endpoint(&hand.claim, state, now_ms()).await {
+        match self.parts.store.disable_endpoint(&hand.claim, state, self.parts.store.now_ms()).await {
             Ok(appended) => {
                 if let Some(appended) = appended {
                     tracing::error!(sender = %hand.claim.sender, host = hand.claim.host, ?state, "an endpoint of callbacks is out of use");
@@ -335,7 +335,7 @@ impl Office {
         if held.is_empty() {
             return;
         }
-        let until = now_ms() + millis(self.parts.config.lease);
+        let until = self.parts.store.now_ms() + millis(self.parts.config.lease);
         if let Err(error) = self.parts.store.renew_endpoints(&held, until).await {
             tracing::warn!(%error, "leases of endpoints could not be renewed");
         }
@@ -357,7 +357,7 @@ async fn write_down(
     while ended.recv_many(&mut posts, TOGETHER).await > 0 {
         let standings = loop {
             let ordering = parts.ordering.lock().await;
-            let ended = parts.store.posts_ended(&posts, &parts.config.policy, now_ms()).await;
+            let ended = parts.store.posts_ended(&posts, &parts.config.policy, parts.store.now_ms()).await;
             drop(ordering);
             match ended {
                 Ok(standings) => break standings,
@@ -385,7 +385,7 @@ async fn release(parts: &Parts, claim: &EndpointClaim) {
 
 async fn forget(parts: Arc<Parts>) {
     loop {
-        let before = now_ms() - millis(parts.config.keep);
+        let before = parts.store.now_ms() - millis(parts.config.keep);
         match parts.store.forget_callbacks(before).await {
             Ok(0) => {}
             // In small steps, so that nobody waits long.

@@ -39,7 +39,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE", requires = "kind")]
     media: Option<PathBuf>,
     /// MIME type of that file [default: by the end of its name]
-    #[arg(long, value_name = "TYPE", requires = "media")]
+    #[arg(long, value_name = "TYPE", requires = "media", conflicts_with_all = ["text", "template", "media_url"])]
     mime_type: Option<String>,
     /// Kind of the file
     #[arg(long, conflicts_with_all = ["text", "template"])]

@@ -50,8 +50,21 @@ type Judge = fn(&Case<'_>) -> Verdict;
 /// whatever ends a message is asked before.
 const JUDGES: &[Judge] = &[opt_out::judge, known_failure::judge, window::judge];
 
-/// Judges one message.
+/// Judges one message. What would go in its place is judged as if it had been asked for.
 pub fn judge(case: &Case<'_>) -> Verdict {
+    match first(case) {
+        Verdict::Instead(content) => {
+            let request = NewMessage { content: *content, template_category: None, ..case.request.clone() };
+            match first(&Case { request: &request, ..*case }) {
+                Verdict::Go => Verdict::Instead(Box::new(request.content)),
+                verdict => verdict,
+            }
+        }
+        verdict => verdict,
+    }
+}
+
+fn first(case: &Case<'_>) -> Verdict {
     JUDGES.iter().map(|judge| judge(case)).find(|verdict| *verdict != Verdict::Go).unwrap_or(Verdict::Go)
 }
 

@@ -11,7 +11,7 @@ use super::{News, Parts, Said};
 use crate::domain::message::{DeliveryError, ErrorReason};
 use crate::domain::progress::Next;
 use crate::domain::sender::SenderHealth;
-use crate::domain::{Content, MessageId, Millis, SenderId, now_ms, pace};
+use crate::domain::{Content, MessageId, Millis, SenderId, pace};
 use crate::provider::{Answer, Outgoing, Receipt, SendError};
 use crate::senders::Account;
 use crate::store::{Claim, EndedCall, OfWindow, StoreError};
@@ -114,7 +114,7 @@ async fn outgoing(parts: &Parts, sender: &SenderId, claim: &Claim) -> Result<Out
     let validity_ms = match claim.turn {
         0 => request.validity_ms,
         // What the senders before have left of it.
-        _ => request.validity_ms.map(|_| (claim.expire_at_ms - now_ms()).max(1_000)),
+        _ => request.validity_ms.map(|_| (claim.expire_at_ms - parts.store.now_ms()).max(1_000)),
     };
     Ok(Outgoing {
         message_id: claim.message_id,

@@ -54,6 +54,8 @@ async fn misfit(parts: &Parts, account: &Account, claim: &mut Claim) -> Result<O
     }
     let Content::Template(template) = &mut claim.request.content else { return Ok(None) };
     let judgement = parts.catalogues.judge(account, template).await?;
+    // What it is for is this provider's word, not the first one's.
+    claim.request.template_category = judgement.category;
     Ok(judgement.into_error().map(|error| template_error(&error)))
 }
 

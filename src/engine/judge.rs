@@ -9,10 +9,10 @@ use futures::future::join_all;
 
 use super::call::{end, write_down};
 use super::{News, Parts, Said};
-use crate::domain::SenderId;
 use crate::domain::judge::{self, Case, Known, Verdict};
-use crate::domain::now_ms;
+use crate::domain::opt_out::OptOut;
 use crate::domain::progress::Next;
+use crate::domain::{Millis, SenderId};
 use crate::senders::Account;
 use crate::store::{Claim, StoreError};
 
@@ -37,7 +37,21 @@ pub(super) async fn judge(parts: &Parts, account: &Account, claims: Vec<Claim>) 
     }
     let peers: Vec<String> = peers.into_iter().collect();
     let known = parts.store.known(&account.sender.id, &peers).await?;
-    Ok(part(account, claims, &known))
+    let earlier = said_to_earlier(parts, &claims).await?;
+    Ok(part(account, claims, &known, &earlier, parts.store.now_ms()))
+}
+
+/// What people told the senders that a message came by: whoever wants nothing of the first gets it from no other.
+async fn said_to_earlier(parts: &Parts, claims: &[Claim]) -> Result<HashMap<i64, Vec<OptOut>>, StoreError> {
+    let mut said: HashMap<i64, Vec<OptOut>> = HashMap::new();
+    for claim in claims.iter().filter(|claim| claim.turn > 0) {
+        let peer = [claim.request.to.peer()];
+        for sender in (0..claim.turn).filter_map(|turn| claim.request.sender_at(turn)) {
+            let known = parts.store.known(sender, &peer).await?.remove(&peer[0]).unwrap_or_default();
+            said.entry(claim.seq).or_default().extend(known.opt_outs);
+        }
+    }
+    Ok(said)
 }
 
 /// Writes down what is not handed over. To the dispatcher it is a call that ended, and said nothing about the sender.
@@ -49,21 +63,27 @@ pub(super) async fn keep_back(parts: Arc<Parts>, sender: SenderId, kept_back: Ve
 
 /// Whether anything is asked about a message. One that needs no judge costs no statement.
 fn is_judged(account: &Account, claim: &Claim) -> bool {
-    let Claim { request, noted, .. } = claim;
+    let Claim { request, noted, turn, .. } = claim;
     let windows = account.provider.capabilities().windows;
     // Of whom nothing is known, a message goes that has no other way: then the provider judges.
-    *noted || windows && request.on_window_closed.has_another_way()
+    *noted || *turn > 0 || windows && request.on_window_closed.has_another_way()
 }
 
 /// Parts messages that go from those that do not, with what becomes of these.
-fn part(account: &Account, claims: Vec<Claim>, known: &HashMap<String, Known>) -> Judged {
+fn part(
+    account: &Account,
+    claims: Vec<Claim>,
+    known: &HashMap<String, Known>,
+    earlier: &HashMap<i64, Vec<OptOut>>,
+    now: Millis,
+) -> Judged {
     let (mut go, mut kept_back) = (Vec::with_capacity(claims.len()), Vec::new());
-    let (now, windows) = (now_ms(), account.provider.capabilities().windows);
+    let windows = account.provider.capabilities().windows;
     for mut claim in claims {
-        let nothing = Known::default();
-        let known = known.get(&claim.request.to.peer()).unwrap_or(&nothing);
+        let mut known = known.get(&claim.request.to.peer()).cloned().unwrap_or_default();
+        known.opt_outs.extend(earlier.get(&claim.seq).into_iter().flatten().cloned());
         let verdict = match is_judged(account, &claim) {
-            true => judge::judge(&Case { request: &claim.request, windows, known, now }),
+            true => judge::judge(&Case { request: &claim.request, windows, known: &known, now }),
             false => Verdict::Go,
         };
         match verdict {

@@ -317,6 +317,7 @@ impl Dispatcher {
             per_second: rate.per_second,
             calls: line.calls,
             messages: line.under_way,
+            most: self.parts.config.in_flight,
             left: self.parts.config.in_flight.saturating_sub(self.under_way),
         };
         let room = room.room();
@@ -441,6 +442,12 @@ impl Dispatcher {
 async fn judged(parts: &Parts, account: &Account, claims: Vec<Claim>) -> Result<Judged, StoreError> {
     let (fit, misfits) = fallback::fitting(parts, account, claims).await?;
     let mut judged = judge::judge(parts, account, fit).await?;
+    judged.kept_back.extend(misfits);
+    // What goes in a message's place must fit a fallback sender too.
+    let (instead, go) = judged.go.into_iter().partition(|claim| claim.instead && claim.turn > 0);
+    judged.go = go;
+    let (fit, misfits) = fallback::fitting(parts, account, instead).await?;
+    judged.go.extend(fit);
     judged.kept_back.extend(misfits);
     Ok(judged)
 }

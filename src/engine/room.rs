@@ -10,6 +10,9 @@ use crate::domain::pace::HORIZON_US;
 /// takes many messages in a call must not fill the process.
 const IN_HAND: usize = 256;
 
+/// Places that are kept for senders that have nothing in hand, of a process that has many.
+const KEPT: usize = 64;
+
 /// What a sender has in hand, and what it may have.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Hand {
@@ -23,7 +26,9 @@ pub(super) struct Hand {
     pub calls: usize,
     /// Messages in hand.
     pub messages: usize,
-    /// What the process has left for all senders.
+    /// What the process may have in hand, of all senders.
+    pub most: usize,
+    /// What is left of that.
     pub left: usize,
 }
 
@@ -37,10 +42,12 @@ impl Hand {
         in_calls.min(own).min(self.share())
     }
 
-    /// No sender has more in hand than it leaves to all others together: however many of them hang, something is left for
-    /// the next.
+    /// No sender has more in hand than it leaves to all others together. Some places are kept for those that have nothing in
+    /// hand, one for each: so something is left for the next, although many hang.
     fn share(&self) -> usize {
-        self.left.saturating_sub(self.messages).div_ceil(2)
+        let kept = (self.most / 16).min(KEPT);
+        let share = self.left.saturating_sub(kept).saturating_sub(self.messages).div_ceil(2);
+        share.max(usize::from(self.messages == 0).min(self.left))
     }
 }
 
@@ -71,7 +78,8 @@ impl Permits {
 mod tests {
     use super::*;
 
-    const IDLE: Hand = Hand { calls_max: 64, batch: 1, per_second: None, calls: 0, messages: 0, left: 2_048 };
+    const IDLE: Hand =
+        Hand { calls_max: 64, batch: 1, per_second: None, calls: 0, messages: 0, most: 2_048, left: 2_048 };
 
     #[test]
     fn calls_and_messages_have_their_limits() {
@@ -97,14 +105,14 @@ mod tests {
             let mut messages = 0;
             // It takes whatever it is given, and gives nothing back.
             loop {
-                let room = Hand { calls_max: 10_000, messages, left, ..IDLE }.room();
+                let room = Hand { calls_max: 10_000, messages, most: 1_024, left, ..IDLE }.room();
                 if room == 0 {
                     break;
                 }
                 messages += room;
                 left -= room;
             }
-            let next = Hand { left, ..IDLE }.room();
+            let next = Hand { most: 1_024, left, ..IDLE }.room();
             assert!(next > 0, "nothing is left after {hanging} that hang");
         }
         assert_eq!(Hand { left: 1, ..IDLE }.room(), 1, "the last place is a place");

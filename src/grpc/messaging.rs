@@ -12,7 +12,7 @@ use super::{Services, answer, auth, download, seen, status, upload};
 use crate::access::{Caller, Scope};
 use crate::catalogue::Judgement;
 use crate::domain::message::WindowPolicy;
-use crate::domain::{Content, Cursor, ErrorReason, MessageId, MessageStatus, Millis, NewMessage, SenderId, now_ms};
+use crate::domain::{Content, Cursor, ErrorReason, MessageId, MessageStatus, Millis, NewMessage, SenderId};
 use crate::error::{Error, Reason, Violations};
 use crate::proto;
 use crate::proto::messaging_service_server::MessagingService;
@@ -194,7 +194,8 @@ impl Messaging {
         until: Instant,
     ) -> Result<(), Error> {
         let Some(account) = self.0.senders.get(&request.sender) else { return Ok(()) };
-        let judged_later = request.send_at_ms.is_some_and(|at| at > now_ms()) || !request.fallback_senders.is_empty();
+        let judged_later =
+            request.send_at_ms.is_some_and(|at| at > self.0.store.now_ms()) || !request.fallback_senders.is_empty();
         if !account.provider.capabilities().admits || judged_later {
             return Ok(());
         }
@@ -359,7 +360,7 @@ impl MessagingService for Messaging {
         request: Request<proto::SendMessageRequest>,
     ) -> Result<Response<proto::SendMessageResponse>, Status> {
         let caller = auth::caller(&request, Scope::Send)?;
-        let now = now_ms();
+        let now = self.0.store.now_ms();
         let request = request.into_inner();
         let read = |violations: &mut Violations| convert::message(request, now, violations);
         let prepared = self.prepare(&caller, now, self.asked_until(), read).await?;
@@ -373,7 +374,7 @@ impl MessagingService for Messaging {
         request: Request<proto::SendTemplateRequest>,
     ) -> Result<Response<proto::SendTemplateResponse>, Status> {
         let caller = auth::caller(&request, Scope::Send)?;
-        let now = now_ms();
+        let now = self.0.store.now_ms();
         let request = request.into_inner();
         let read = |violations: &mut Violations| convert::template(request, now, violations);
         let prepared = self.prepare(&caller, now, self.asked_until(), read).await?;
@@ -396,7 +397,7 @@ impl MessagingService for Messaging {
                 return Err(Error::invalid("entries", Reason::TooLong, description).into());
             }
         }
-        let now = now_ms();
+        let now = self.0.store.now_ms();
         // Some at a time, since a provider may be asked about each; together no longer than about one.
         let asked_until = self.asked_until();
         let entries = entries.into_iter().enumerate().map(|entry| self.entry(&caller, now, asked_until, entry));

@@ -13,7 +13,7 @@ use crate::domain::message::WindowPolicy;
 use crate::domain::plan::{self, Outlook};
 use crate::domain::sender::{SenderHealth, SenderState};
 use crate::domain::window::WindowState;
-use crate::domain::{Content, DeliveryError, Millis, NewMessage, PhoneNumber, now_ms};
+use crate::domain::{Content, DeliveryError, Millis, NewMessage, PhoneNumber};
 use crate::error::{Error, Reason, Violations};
 use crate::proto;
 use crate::senders::Account;
@@ -49,7 +49,7 @@ impl Messaging {
         request: proto::PlanSendRequest,
     ) -> Result<proto::PlanSendResponse, Error> {
         use proto::plan_send_request::Entry;
-        let now = now_ms();
+        let now = self.0.store.now_ms();
         let mut violations = Violations::default();
         let mut parts = match request.entry {
             Some(Entry::Message(request)) => convert::message(request, now, &mut violations),

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::media::{MediaFile, MediaState, Trouble};
-use crate::domain::{MediaId, Millis, now_ms};
+use crate::domain::{MediaId, Millis};
 use crate::guarded::{Caps, Guarded};
 use crate::senders::Senders;
 use crate::store::{MediaClaim, MediaOutcome, Store, StoreError};
@@ -77,7 +77,7 @@ pub async fn run(parts: Parts, wake: Wake, stop: CancellationToken) {
     }
     let held = hands.held();
     under_way.shutdown().await;
-    if let Err(error) = parts.store.release_media(&held, now_ms()).await {
+    if let Err(error) = parts.store.release_media(&held, parts.store.now_ms()).await {
         tracing::warn!(%error, count = held.len(), "files in hand could not be given back; their leases end by themselves");
     }
 }
@@ -108,7 +108,7 @@ async fn fetch_all(parts: &Parts, wake: &Wake, hands: &Hands, under_way: &mut Jo
 }
 
 async fn take(parts: &Parts, room: usize) -> Vec<MediaClaim> {
-    let now = now_ms();
+    let now = parts.store.now_ms();
     let until = now + parts.config.lease.as_millis() as Millis;
     parts.store.claim_media(room as u64, rand::random(), now, until).await.unwrap_or_else(|error| {
         tracing::warn!(%error, "files to fetch could not be looked for");
@@ -134,7 +134,7 @@ async fn fetch(parts: &Parts, claim: &MediaClaim) {
 }
 
 fn after(parts: &Parts, file: &MediaFile, setback: Setback) -> MediaOutcome {
-    let now = now_ms();
+    let now = parts.store.now_ms();
     let age = Duration::from_millis(u64::try_from(now - file.create_at_ms).unwrap_or_default());
     let next = next::next(&setback, file.tries, age, &parts.config.patience, rand::random());
     let Setback { trouble, detail, .. } = setback;
@@ -166,7 +166,7 @@ fn log(file: &MediaFile, outcome: &MediaOutcome, elapsed: Duration) {
 async fn write_down(parts: &Parts, id: MediaId, token: i64, outcome: &MediaOutcome) -> bool {
     let mut wait = Duration::from_millis(100);
     loop {
-        match parts.store.media_ended(id, token, outcome, now_ms()).await {
+        match parts.store.media_ended(id, token, outcome, parts.store.now_ms()).await {
             Ok(written) => return written,
             Err(StoreError::Fault(error)) => {
                 tracing::error!(error, media.id = %id, "the outcome of a file could not be written");
@@ -203,7 +203,7 @@ async fn renew(parts: &Parts, hands: &Hands) {
     loop {
         tokio::time::sleep(lease / 3).await;
         let held = hands.held();
-        let until = now_ms() + lease.as_millis() as Millis;
+        let until = parts.store.now_ms() + lease.as_millis() as Millis;
         if !held.is_empty()
             && let Err(error) = parts.store.renew_media(&held, until).await
         {

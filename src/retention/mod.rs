@@ -75,7 +75,6 @@ impl Retention {
                 Kind::Parked,
                 Kind::Media,
                 Kind::Subscriptions,
-                // Callbacks, when there are some, have their place here: a kind, and a function in `steps`.
             ] {
                 if stop.is_cancelled() {
                     return;

@@ -220,20 +220,30 @@ fn skip_locked(backend: DbBackend) -> &'static str {
     if backend == DbBackend::Postgres { "FOR UPDATE OF m SKIP LOCKED" } else { "" }
 }
 
-/// Makes leases longer while calls go on: of messages by place and claim number, as far as they are still held.
+/// Makes leases longer while calls go on: of messages by place and claim number, as far as they are still held. One that
+/// another transaction has locked is passed over, since the log is locked here: a lease is renewed several times.
 pub(super) async fn renew(
     transaction: &DatabaseTransaction,
     held: &[(i64, i64)],
     until_ms: Millis,
 ) -> Result<(), StoreError> {
-    use super::entity::messages::{Column, Entity};
-    use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
-    Entity::update_many()
-        .col_expr(Column::DueAtMs, super::set(until_ms))
-        .filter(Column::Seq.is_in(held.iter().map(|(seq, _)| *seq)))
-        .filter(Column::Claim.is_in(held.iter().map(|(_, token)| *token)))
-        .exec(transaction)
-        .await?;
+    if held.is_empty() {
+        return Ok(());
+    }
+    let backend = transaction.get_database_backend();
+    let (one, list) = match backend {
+        DbBackend::Postgres => ("CAST(c.value ->> 0 AS bigint)", "jsonb_array_elements(CAST($2 AS jsonb)) AS c(value)"),
+        _ => ("c.value ->> 0", "json_each($2) AS c"),
+    };
+    let other = one.replace("->> 0", "->> 1");
+    let text = format!(
+        "UPDATE messages SET due_at_ms = $1 WHERE seq IN ( \
+           SELECT m.seq FROM {list} JOIN messages m ON m.seq = {one} AND m.claim = {other} {})",
+        skip_locked(backend)
+    );
+    let list = serde_json::to_string(held).map_err(|e| StoreError::Fault(e.to_string()))?;
+    let values: [Value; 2] = [until_ms.into(), list.into()];
+    transaction.execute_raw(rows::statement(backend, &text, values)).await?;
     Ok(())
 }
 

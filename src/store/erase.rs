@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 
 use sea_orm::sea_query::{LockType, Value};
-use sea_orm::{ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
+use sea_orm::{
+    ColumnTrait, Condition, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select,
+};
 use uuid::Uuid;
 
 use super::entity::{attempts, events, incoming_messages, journal, media, messages, parked_reports};
@@ -137,8 +139,10 @@ impl Store {
         let tried = attempts::Entity::find().filter(attempts::Column::MessageSeq.is_in(seqs)).all(&transaction).await?;
         for row in tried {
             let error = row.error.as_deref().map(bare_text).transpose()?;
+            let next_error = row.next_error.as_deref().map(bare_text).transpose()?;
             attempts::Entity::update_many()
                 .col_expr(attempts::Column::Error, set(error))
+                .col_expr(attempts::Column::NextError, set(next_error))
                 .col_expr(attempts::Column::Exchange, set(Option::<String>::None))
                 .filter(attempts::Column::MessageSeq.eq(row.message_seq))
                 .filter(attempts::Column::Number.eq(row.number))
@@ -215,7 +219,9 @@ impl Store {
         let backend = self.inner.write.get_database_backend();
         for (table, name) in names.iter().flat_map(|name| ["windows", "known_failures"].map(|table| (table, name))) {
             let mut values: Vec<Value> = vec![name.as_str().into()];
-            let mut text = format!("DELETE FROM {table} WHERE peer = $1");
+            // A window stands also under the user id of somebody whose number was seen beside it.
+            let named = if table == "windows" { "(peer = $1 OR number = $1)" } else { "peer = $1" };
+            let mut text = format!("DELETE FROM {table} WHERE {named}");
             if !senders.is_empty() {
                 let marks: Vec<String> = (2..senders.len() + 2).map(|n| format!("${n}")).collect();
                 text.push_str(&format!(" AND sender IN ({})", marks.join(", ")));
@@ -356,7 +362,11 @@ fn of_person(names: &[String], senders: &[SenderId]) -> Select<messages::Entity>
         .limit(STEP);
     match senders {
         [] => query,
-        senders => query.filter(Column::Sender.is_in(senders.iter().map(SenderId::as_str))),
+        // The sender that was asked for, and the one that has it.
+        senders => {
+            let ids = || senders.iter().map(SenderId::as_str);
+            query.filter(Condition::any().add(Column::Sender.is_in(ids())).add(Column::AskedSender.is_in(ids())))
+        }
     }
 }
 

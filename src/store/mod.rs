@@ -155,6 +155,9 @@ pub enum StoreError {
     /// Two transactions wanted the same unique key; tried again, the later one sees the earlier.
     #[error("written by another transaction at the same time: {0}")]
     Conflict(String),
+    /// Two transactions waited for each other, and this one gave way; tried again, it goes.
+    #[error("gave way to another transaction: {0}")]
+    GaveWay(String),
     /// Anything else is a fault of ours.
     #[error("{0}")]
     Fault(String),
@@ -167,6 +170,9 @@ impl From<DbErr> for StoreError {
             return Self::Conflict(text);
         }
         match &error {
+            DbErr::Conn(runtime) | DbErr::Exec(runtime) | DbErr::Query(runtime) if gave_way(runtime) => {
+                Self::GaveWay(text)
+            }
             DbErr::ConnectionAcquire(_) => Self::Unavailable(text),
             DbErr::Conn(runtime) | DbErr::Exec(runtime) | DbErr::Query(runtime) if is_away(runtime) => {
                 Self::Unavailable(text)
@@ -177,7 +183,7 @@ impl From<DbErr> for StoreError {
 }
 
 /// Whether the connection, not the statement, failed. PostgreSQL's classes 08 (connection), 53 (no resources) and 57
-/// (shutdown), deadlock and serialisation failures, and SQLite's BUSY, FULL and IOERR say: later.
+/// (shutdown), and SQLite's BUSY, FULL and IOERR say: later.
 fn is_away(error: &sea_orm::RuntimeErr) -> bool {
     let sea_orm::RuntimeErr::SqlxError(error) = error else {
         return false;
@@ -185,9 +191,7 @@ fn is_away(error: &sea_orm::RuntimeErr) -> bool {
     match error.as_ref() {
         sea_orm::sqlx::Error::Database(database) => database.code().is_some_and(|code| {
             let sqlite = code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 10 | 13));
-            let postgres = code.len() == 5
-                && (["08", "53", "57"].iter().any(|class| code.starts_with(class))
-                    || ["40001", "40P01"].contains(&&*code));
+            let postgres = code.len() == 5 && ["08", "53", "57"].iter().any(|class| code.starts_with(class));
             if code.len() == 5 { postgres } else { sqlite }
         }),
         sea_orm::sqlx::Error::Io(_)
@@ -200,10 +204,19 @@ fn is_away(error: &sea_orm::RuntimeErr) -> bool {
     }
 }
 
+/// PostgreSQL's deadlock and serialisation failures.
+fn gave_way(error: &sea_orm::RuntimeErr) -> bool {
+    let sea_orm::RuntimeErr::SqlxError(error) = error else {
+        return false;
+    };
+    let code = error.as_database_error().and_then(|database| database.code());
+    code.is_some_and(|code| ["40001", "40P01"].contains(&&*code))
+}
+
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable(cause) => {
+            StoreError::Unavailable(cause) | StoreError::GaveWay(cause) => {
                 tracing::warn!(error = %cause, "the store is away");
                 Error::Unavailable { retry_after: Duration::from_secs(1) }
             }

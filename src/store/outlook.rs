@@ -28,8 +28,8 @@ impl Store {
                (SELECT whole_at_ms FROM contact_paces WHERE sender = $1 AND peer = $2) AS whole_at_ms, \
                p.slot_at_us, p.hold_until_ms, p.factor, p.factor_at_ms \
              FROM (SELECT 1 AS one) AS o LEFT JOIN paces p ON p.sender = $1",
-            queue = count("lane IS NOT NULL"),
-            ahead = count("lane IS NOT NULL AND lane <= $3"),
+            queue = count("holds IS NOT NULL AND lane IS NOT NULL"),
+            ahead = count("holds IS NOT NULL AND lane IS NOT NULL AND lane <= $3"),
             conversation = count("holds IS NOT NULL AND holds = $2"),
         );
         let values: [Value; 3] = [sender.as_str().into(), peer.into(), (priority as i16).into()];

@@ -285,16 +285,23 @@ async fn run(
 /// neighbour.
 async fn commit(store: &Store, listener: &dyn Listener, ops: Vec<Op>) -> Vec<Result<Done, StoreError>> {
     let count = ops.len();
-    match store.write_batch(&ops, store.now_ms()).await {
-        Ok((done, effects)) => {
-            tell(listener, effects);
-            return done.into_iter().map(Ok).collect();
-        }
-        Err(StoreError::Unavailable(why)) => {
-            return (0..count).map(|_| Err(StoreError::Unavailable(why.clone()))).collect();
-        }
-        Err(error) => {
-            tracing::debug!(%error, count, "a shared commit failed; each part is tried by itself")
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match store.write_batch(&ops, store.now_ms()).await {
+            Ok((done, effects)) => {
+                tell(listener, effects);
+                return done.into_iter().map(Ok).collect();
+            }
+            Err(StoreError::Unavailable(why)) => {
+                return (0..count).map(|_| Err(StoreError::Unavailable(why.clone()))).collect();
+            }
+            // Whoever it gave way to has committed by now.
+            Err(StoreError::GaveWay(why)) if tries < CONFLICT_TRIES => tracing::debug!(why, count, "a commit gave way"),
+            Err(error) => {
+                tracing::debug!(%error, count, "a shared commit failed; each part is tried by itself");
+                break;
+            }
         }
     }
     let mut results = Vec::with_capacity(count);
@@ -314,7 +321,7 @@ async fn commit_alone(store: &Store, listener: &dyn Listener, op: Op) -> Result<
                 tell(listener, effects);
                 return done.pop().ok_or_else(|| StoreError::Fault("the batch answered nothing".into()));
             }
-            Err(StoreError::Conflict(_)) if tries < CONFLICT_TRIES => {}
+            Err(StoreError::Conflict(_) | StoreError::GaveWay(_)) if tries < CONFLICT_TRIES => {}
             Err(error) => return Err(error),
         }
     }

@@ -205,7 +205,7 @@ impl Web {
         let entry = NewJournalEntry {
             sender: sender.clone(),
             provider: provider.to_owned(),
-            receive_at_ms: webhook.receive_at_ms,
+            receive_at_ms: self.store.now_ms(),
             headers: kept(&webhook.headers),
             body,
         };

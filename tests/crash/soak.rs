@@ -104,7 +104,8 @@ impl Soak {
     }
 
     fn somebody_writes(&self, words: &str) -> Result<()> {
-        let payload = json!({ "from": "351910000001", "to": "AcmeCare", "text": words });
+        // Nobody that is written to: a window that closes would end the texts to them.
+        let payload = json!({ "from": "351919999999", "to": "AcmeCare", "text": words });
         let serde_json::Value::Object(payload) = payload else { unreachable!("an object, a line above") };
         self.fake.post_incoming("devino", &self.webhook_url, payload).map_err(anyhow::Error::msg)
     }

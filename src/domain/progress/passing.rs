@@ -24,7 +24,8 @@ impl Next {
 impl Progress {
     /// Whether there is a sender that may take the message over.
     pub fn has_next(&self, terms: &Terms) -> bool {
-        terms.request.sender_at(self.turn + 1).is_some()
+        // What was erased is never handed over again.
+        !terms.request.to.digits.is_empty() && terms.request.sender_at(self.turn + 1).is_some()
     }
 
     /// Whose attempt it was, of the last two turns.
