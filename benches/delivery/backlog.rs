@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use recado::callback::CallbackSecrets;
 use recado::domain::content::Text;
 use recado::domain::message::{InDoubtPolicy, NewMessage, Priority};
 use recado::domain::pace::Rate;
@@ -129,7 +130,7 @@ async fn fill(url: &str, fake: &Server, size: Size) -> anyhow::Result<()> {
     let senders = Senders::load(store.clone(), SealKey::parse(&MASTER_KEY.repeat(32))?, surroundings).await?;
     let settings = AnySettings::Devino(devino::config::Config::from_proto(devino_config(fake)?));
     for n in 0..size.senders {
-        store.create_sender(&senders.seal(sender(n), &settings)?).await?;
+        store.create_sender(&senders.seal(sender(n), &settings, &CallbackSecrets::default())?).await?;
     }
     let stop = CancellationToken::new();
     let (writer, writing) = Writer::start(store.clone(), Arc::new(Nobody), stop.clone());
@@ -162,6 +163,8 @@ fn background(n: usize) -> SenderId {
 fn sender(n: usize) -> Sender {
     let rate = Rate { per_second: Some(BACKGROUND_RATE), ..Rate::default() };
     Sender {
+        incoming_callback_url: String::new(),
+        opt_out_words: Default::default(),
         id: background(n),
         provider: "devino",
         display_name: String::new(),
@@ -182,6 +185,12 @@ fn message(n: usize, size: Size) -> anyhow::Result<NewMessage> {
         false => (background(n % size.senders), format!("+35193{:07}", n / size.senders * 7 + n % 7)),
     };
     Ok(NewMessage {
+        callback_url: String::new(),
+        fallback_senders: Vec::new(),
+        ignore_opt_out: false,
+        ignore_known_failures: false,
+        template_category: None,
+        on_window_closed: Default::default(),
         sender,
         to: to.parse().map_err(|error| anyhow::anyhow!("{error:?}"))?,
         content: Content::Text(Text { body: "Your order is on its way.".into(), preview_url: false }),

@@ -174,7 +174,12 @@ on_both_databases! {
             }
             let (message, attempts) = gateway.message(&sent.message_id).await?;
             assert_eq!(message.content, Some(kept(content)));
-            assert_eq!(message.options, request.options);
+            // What was not said is answered as it is in force.
+            let fail = proto::WindowPolicy { action: proto::window_policy::Action::Fail as i32, template: None };
+            let in_force = request.options.clone().map(|options| {
+                proto::SendOptions { on_window_closed: Some(fail), ..options }
+            });
+            assert_eq!(message.options, in_force);
             assert_eq!((message.sender, message.to, message.reply_to_message_id), (
                 request.sender, request.to, request.reply_to_message_id,
             ));

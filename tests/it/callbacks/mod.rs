@@ -126,7 +126,7 @@ pub async fn endpoint_events(gateway: &TestGateway) -> Result<Vec<(&'static str,
     use proto::list_events_request::Start;
     let filter = proto::EventFilter { types: vec![proto::EventType::SenderChanged as i32], ..Default::default() };
     let start = Some(Start::FromBeginning(true));
-    let request = proto::ListEventsRequest { start, filter: Some(filter), page_size: 1_000, ..Default::default() };
+    let request = proto::ListEventsRequest { start, filter: Some(filter), page_size: 1_000 };
     let events = gateway.events.clone().list_events(request).await?.into_inner().events;
     let events = events.into_iter().filter_map(|event| match event.payload {
         Some(proto::event::Payload::SenderChanged(changed)) => match changed.kind() {

@@ -14,7 +14,8 @@ fn functions(folder: &Path, found: &mut Vec<(String, String)>) {
             functions(&path, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let names = std::fs::read_to_string(&path).unwrap();
-            let names = names.lines().filter_map(|line| line.trim_start().trim_start_matches("async ").strip_prefix("fn "));
+            let names =
+                names.lines().filter_map(|line| line.trim_start().trim_start_matches("async ").strip_prefix("fn "));
             let name = |rest: &str| rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
             found.extend(names.map(|rest| (name(rest), path.display().to_string())));
         }
@@ -43,7 +44,8 @@ fn every_row_has_tests_that_carry_its_letter() {
         }
     }
     let all = ROWS.iter().flat_map(|(letter, last)| (1..=*last).map(|number| (*letter, number)));
-    let missing: Vec<String> = all.filter(|row| !tests.contains_key(row)).map(|(letter, n)| format!("{letter}{n}")).collect();
+    let missing: Vec<String> =
+        all.filter(|row| !tests.contains_key(row)).map(|(letter, n)| format!("{letter}{n}")).collect();
     assert!(missing.is_empty(), "rows without a test in their name: {}", missing.join(", "));
 }
 
