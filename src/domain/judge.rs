@@ -73,8 +73,9 @@ mod tests {
     use super::*;
     use crate::domain::content::{Template, Text};
     use crate::domain::message::{InDoubtPolicy, Priority, WindowPolicy};
+    use crate::domain::opt_out::{OptOutCategory, OptOutSource};
     use crate::domain::window::WINDOW_MS;
-    use crate::domain::{ErrorReason, PhoneNumber, SenderId};
+    use crate::domain::{Contact, ErrorReason, PhoneNumber, SenderId};
 
     const NOW: Millis = 1_800_000_000_000;
 
@@ -150,5 +151,33 @@ mod tests {
                 assert_eq!(word(true, &sent, policy, window), "go", "{what}: a template needs none");
             }
         }
+    }
+
+    #[test]
+    fn a_template_that_goes_in_a_texts_place_is_judged_like_one_that_was_asked_for() {
+        let text = Content::Text(Text { body: "x".into(), preview_url: false });
+        let request = request(text, WindowPolicy::SendTemplate(Box::new(template())));
+        let opt_out = OptOut {
+            sender: request.sender.clone(),
+            peer: request.to.peer(),
+            category: OptOutCategory::Marketing,
+            source: OptOutSource::Api,
+            create_at_ms: 1,
+            message_id: None,
+            contact: Contact::default(),
+            note: String::new(),
+        };
+        let judged = |opt_outs: Vec<OptOut>, heard: bool| {
+            let mut known = Known { opt_outs, ..Known::default() };
+            if heard {
+                known.window.heard(Some(NOW), NOW);
+            }
+            judge(&Case { request: &request, windows: true, known: &known, now: NOW })
+        };
+        assert!(matches!(judged(vec![], false), Verdict::Instead(_)));
+        let Verdict::End(error) = judged(vec![opt_out.clone()], false) else { panic!("it goes all the same") };
+        assert_eq!(error.reason, ErrorReason::RecipientOptedOut);
+        // The text itself is no marketing, and its window is open.
+        assert_eq!(judged(vec![opt_out], true), Verdict::Go);
     }
 }

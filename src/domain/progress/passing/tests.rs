@@ -64,6 +64,16 @@ fn report(status: MessageStatus, reason: ErrorReason) -> Note {
 }
 
 #[test]
+fn what_was_erased_is_handed_to_nobody() {
+    let (mut terms, mut progress) = claimed(1);
+    assert!(progress.has_next(&terms));
+    terms.request.to = PhoneNumber { given: String::new(), digits: String::new() };
+    assert!(!progress.has_next(&terms));
+    progress.ended(1, 1, Next::Failed(error(ErrorReason::Billing)), &terms, 10);
+    assert_eq!((progress.status, progress.turn), (MessageStatus::Failed, 0));
+}
+
+#[test]
 fn a_move_is_one_step_with_the_end_of_the_attempt() {
     let (terms, mut progress) = claimed(1);
     progress.retries = 3;
