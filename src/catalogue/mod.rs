@@ -164,6 +164,7 @@ impl Catalogues {
         if let Some(only) = &judgement.language_code {
             template.language_code.clone_from(only);
         }
+        template.header_parameter = judgement.header_parameter.clone().unwrap_or_default();
         Ok((judgement, Some(copies)))
     }
 

@@ -352,7 +352,7 @@ pub struct Reaction {
 }
 
 /// A template and what fills it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Template {
     /// The provider's name or id.
     pub template: String,
@@ -368,6 +368,20 @@ pub struct Template {
     /// What fills the buttons.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub buttons: Vec<TemplateButton>,
+    /// What the header's variable is called, where the template's variables have names and the gateway has a copy of it; empty
+    /// otherwise. Found, not asked for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub header_parameter: String,
+}
+
+/// Equal is what was asked for alike.
+impl PartialEq for Template {
+    fn eq(&self, other: &Self) -> bool {
+        // Every field is named: a new one has to be decided on here.
+        let Self { template, language_code, parameters, header, buttons, header_parameter: _ } = self;
+        (template, language_code, parameters) == (&other.template, &other.language_code, &other.parameters)
+            && (header, buttons) == (&other.header, &other.buttons)
+    }
 }
 
 impl Template {
@@ -555,8 +569,14 @@ mod tests {
     #[test]
     fn o12_twelve_variables_sort_as_numbers() {
         let parameters = (1..=12).map(|n| (n.to_string(), format!("v{n}"))).collect();
-        let template =
-            Template { template: "t".into(), language_code: String::new(), parameters, header: None, buttons: vec![] };
+        let template = Template {
+            template: "t".into(),
+            language_code: String::new(),
+            parameters,
+            header: None,
+            buttons: vec![],
+            header_parameter: String::new(),
+        };
         let keys: Vec<_> = template.ordered_parameters().into_iter().map(|(key, _)| key.to_owned()).collect();
         assert_eq!(keys, (1..=12).map(|n| n.to_string()).collect::<Vec<_>>());
     }

@@ -86,6 +86,7 @@ mod tests {
             parameters: Default::default(),
             header: None,
             buttons: vec![],
+            header_parameter: String::new(),
         }
     }
 

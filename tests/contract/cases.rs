@@ -449,6 +449,7 @@ fn contents(provider: &str) -> Vec<Content> {
             parameters: [(parameter.to_owned(), "Ana".to_owned())].into(),
             header: None,
             buttons: vec![],
+            header_parameter: String::new(),
         })
     };
     let kinds = [

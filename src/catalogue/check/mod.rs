@@ -14,6 +14,8 @@ pub struct Judgement {
     pub standing: Option<Error>,
     /// The language that was meant, where none was given and there is only one.
     pub language_code: Option<String>,
+    /// What the header's variable is called, where it has a name.
+    pub header_parameter: Option<String>,
     /// What the template is for, where the copies tell.
     pub category: Option<TemplateCategory>,
     /// Nothing was compared: the sender's provider publishes no templates, or they were not read yet.
@@ -73,9 +75,17 @@ pub fn judge(copies: &Copies, template: &Template) -> Judgement {
     parameters(entry, template, &mut judgement.violations);
     header(entry, template.header.as_ref(), &mut judgement.violations);
     buttons(entry, template, &mut judgement.violations);
+    judgement.header_parameter = named_variable(&entry.header_text).map(str::to_owned);
     judgement.standing = standing(entry);
     judgement.category = entry.category;
     judgement
+}
+
+/// The name in `Olá {{nome}}`; nothing for a position, `{{1}}`, or no variable.
+fn named_variable(text: &str) -> Option<&str> {
+    let (_, rest) = text.split_once("{{")?;
+    let (name, _) = rest.split_once("}}")?;
+    Some(name.trim()).filter(|name| !name.is_empty() && name.parse::<u32>().is_err())
 }
 
 fn find<'a>(copies: &'a Copies, template: &Template, violations: &mut Violations) -> Option<&'a CatalogueTemplate> {

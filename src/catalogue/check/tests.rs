@@ -29,6 +29,7 @@ fn send(template: &str, language_code: &str, parameters: &[&str]) -> Template {
         parameters: parameters.iter().map(|name| ((*name).to_owned(), "value".to_owned())).collect(),
         header: None,
         buttons: Vec::new(),
+        header_parameter: String::new(),
     }
 }
 
@@ -205,5 +206,19 @@ fn a_field_is_named_wrong_once() {
         let mut violations = wrong(known);
         Judgement { violations: wrong(judged), ..Judgement::default() }.add_to(&mut violations);
         assert_eq!(violations.iter().count() == 2, added, "{known} {judged}");
+    }
+}
+
+#[test]
+fn a_headers_variable_is_known_by_its_name() {
+    for (text, name) in [
+        ("Pedido {{order_id}}", Some("order_id")),
+        ("{{ nome }}!", Some("nome")),
+        ("Pedido {{1}}", None),
+        ("Pedido", None),
+        ("{{", None),
+        ("{{}}", None),
+    ] {
+        assert_eq!(named_variable(text), name, "{text}");
     }
 }

@@ -72,6 +72,20 @@ pub(in crate::fake) fn all() -> Vec<Value> {
                 { "type": "CAROUSEL", "cards": [] },
             ]),
         ),
+        template(
+            594_425_479_261_601,
+            "pedido_a_caminho",
+            "APPROVED",
+            "NAMED",
+            json!([
+                { "type": "HEADER", "format": "TEXT", "text": "Pedido {{pedido}}", "example": { "header_text_named_params": [
+                    { "param_name": "pedido", "example": "2291" },
+                ] } },
+                { "type": "BODY", "text": "{{nome}}, está a caminho.", "example": { "body_text_named_params": [
+                    { "param_name": "nome", "example": "Marina" },
+                ] } },
+            ]),
+        ),
     ]
 }
 
@@ -116,12 +130,20 @@ pub(super) fn judged(template: &Value) -> Result<(), Refusal> {
     if parameters.iter().any(|parameter| parameter.get("parameter_name").is_some() != named) {
         return Err(Refusal::new(132_012, "parameter_name"));
     }
-    let format = parts.iter().find(|part| part["type"] == "HEADER").map(|part| said(&part["format"]).to_lowercase());
-    let header = given.iter().find(|part| part["type"] == "header").map(|part| said(&part["parameters"][0]["type"]));
-    match (format.as_deref().filter(|format| *format != "text"), header.as_deref()) {
-        (wanted, given) if wanted == given => Ok(()),
-        _ => Err(Refusal::new(132_012, "header: format mismatch")),
+    let none = Value::Null;
+    let header = parts.iter().find(|part| part["type"] == "HEADER").unwrap_or(&none);
+    let variable = said(&header["text"]).split_once("{{").map(|(_, rest)| rest.trim_end_matches("}}").to_owned());
+    let wanted = Some(said(&header["format"]).to_lowercase())
+        .filter(|format| !format.is_empty() && (format != "text" || variable.is_some()));
+    let given = given.iter().find(|part| part["type"] == "header").map(|part| &part["parameters"][0]);
+    if wanted != given.map(|parameter| said(&parameter["type"])) {
+        return Err(Refusal::new(132_012, "header: format mismatch"));
     }
+    let name = given.and_then(|parameter| parameter["parameter_name"].as_str());
+    if name != variable.as_deref().filter(|_| named) {
+        return Err(Refusal::new(132_012, "header: parameter_name"));
+    }
+    Ok(())
 }
 
 /// The same in the list of 360dialog's.

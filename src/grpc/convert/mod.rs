@@ -150,7 +150,7 @@ fn template_content(request: proto::TemplateContent, violations: &mut Violations
     let buttons = template_buttons(request.buttons, violations);
     let (template, language_code) = name.zip(language_code)?;
     let parameters = request.parameters.into_iter().collect();
-    Some(Template { template, language_code, parameters, header, buttons })
+    Some(Template { template, language_code, parameters, header, buttons, header_parameter: String::new() })
 }
 
 fn language(code: String) -> Result<String, (Reason, String)> {

@@ -231,7 +231,10 @@ fn template(template: &Template, dialect: Dialect) -> Written<Value> {
     let mut components = Vec::new();
     if let Some(header) = &template.header {
         let parameter = match header {
-            TemplateHeader::Text(text) => json!({ "type": "text", "text": text }),
+            TemplateHeader::Text(text) => match template.header_parameter.as_str() {
+                "" => json!({ "type": "text", "text": text }),
+                name => json!({ "type": "text", "parameter_name": name, "text": text }),
+            },
             TemplateHeader::Media(media) => header_file(media, dialect)?,
             TemplateHeader::Location(place) => json!({ "type": "location", "location": location(place)? }),
         };
@@ -307,7 +310,14 @@ mod tests {
     fn filled(header: Option<TemplateHeader>, parameters: &[(&str, &str)], buttons: Vec<TemplateButton>) -> Content {
         let parameters = parameters.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
         let (template, language_code) = ("order_out".into(), String::new());
-        Content::Template(Template { template, language_code, parameters, header, buttons })
+        Content::Template(Template {
+            template,
+            language_code,
+            parameters,
+            header,
+            buttons,
+            header_parameter: String::new(),
+        })
     }
 
     fn rui() -> ContactCard {

@@ -99,6 +99,34 @@ on_both_databases! {
         Ok(())
     }
 
+    async fn o11_a_headers_variable_goes_out_by_the_name_in_the_catalogue(engine) {
+        let mut gateway = TestGateway::start(engine).await?;
+        let fake = start(&mut gateway, silent()).await?;
+        sender_of(&mut gateway, "known", &fake.base_url("meta"), NUMBER, "102290129340398").await?;
+        let header = proto::TemplateHeader { content: Some(proto::template_header::Content::Text("2291".into())) };
+        let named = proto::SendTemplateRequest {
+            sender: "known".into(),
+            header: Some(header),
+            ..template("pedido_a_caminho", &[("nome", "Marina")])
+        };
+        // Without a copy the name is not known: the send waits for the catalogue, whose missing parameter is then told.
+        let misfit = proto::SendTemplateRequest { parameters: Default::default(), ..named.clone() };
+        let refused = async || {
+            let dry = proto::SendOptions { validate_only: true, ..Default::default() };
+            let dry = proto::SendTemplateRequest { options: Some(dry), ..misfit.clone() };
+            Ok(gateway.messaging.clone().send_template(dry).await.err())
+        };
+        until("the catalogue was read", refused).await?;
+        let options = proto::SendOptions { idempotency_key: "pedido-2291".into(), ..Default::default() };
+        let keyed = proto::SendTemplateRequest { options: Some(options), ..named };
+        let sent = gateway.messaging.send_template(keyed.clone()).await?.into_inner();
+        // The fake refuses a header's variable without its name, as Meta does.
+        gateway.stream(after(&sent.cursor)).await?.until(&sent.message_id, MessageStatus::Sent).await?;
+        assert_eq!(gateway.messaging.send_template(keyed).await?.into_inner().message_id, sent.message_id);
+        gateway.stop().await?;
+        Ok(())
+    }
+
     async fn o12_a_send_is_compared_with_metas_catalogue(engine) {
         let mut gateway = TestGateway::start(engine).await?;
         let fake = start(&mut gateway, silent()).await?;

@@ -74,6 +74,7 @@ fn filled(parameters: &[(&str, &str)]) -> Template {
         parameters: parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
         header: None,
         buttons: vec![],
+        header_parameter: String::new(),
     }
 }
 

@@ -92,7 +92,7 @@ async fn templates_are_read_by_offset_with_metas_ids() {
     let fake = fake(Script::default()).await;
     let templates = adapter(&fake.base_url("dialog360")).templates().await.unwrap();
     let names: Vec<&str> = templates.iter().map(|template| template.template.as_str()).collect();
-    assert_eq!(names, ["order_ready_v2", "boleto_disponivel", "boas_vindas", "oferta", "vitrine"]);
+    assert_eq!(names, ["order_ready_v2", "boleto_disponivel", "boas_vindas", "oferta", "vitrine", "pedido_a_caminho"]);
     assert_eq!(templates[1].template_id, "594425479261597");
     assert_eq!((templates[3].status, templates[3].provider_status.as_str()), (Some(TemplateStatus::Paused), "paused"));
 }

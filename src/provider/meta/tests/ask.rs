@@ -34,7 +34,7 @@ async fn all_pages_of_the_catalogue_are_read() {
     let fake = fake().await;
     let templates = adapter(&fake.base_url("meta")).templates().await.unwrap();
     let names: Vec<&str> = templates.iter().map(|template| template.template.as_str()).collect();
-    assert_eq!(names, ["order_ready_v2", "boleto_disponivel", "boas_vindas", "oferta", "vitrine"]);
+    assert_eq!(names, ["order_ready_v2", "boleto_disponivel", "boas_vindas", "oferta", "vitrine", "pedido_a_caminho"]);
 
     let boleto = &templates[1];
     assert_eq!((boleto.template_id.as_str(), boleto.language_code.as_str()), ("594425479261597", "pt_BR"));

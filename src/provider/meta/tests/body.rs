@@ -201,6 +201,7 @@ fn template(parameters: &[(&str, &str)]) -> Template {
         parameters: parameters.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
         header: None,
         buttons: vec![],
+        header_parameter: String::new(),
     }
 }
 
@@ -259,6 +260,12 @@ fn o11_template_headers_and_buttons() {
     ] {
         assert_eq!(components(with(header)), json!([{ "type": "header", "parameters": [wire] }]));
     }
+    let header = Some(TemplateHeader::Text("A-1".into()));
+    let named = Template { header, header_parameter: "order_id".into(), ..template(&[("nome", "Ana")]) };
+    assert_eq!(
+        components(named)[0]["parameters"],
+        json!([{ "type": "text", "parameter_name": "order_id", "text": "A-1" }])
+    );
     for header in [
         TemplateHeader::Media(file(MediaKind::Voice, link(), "", "")),
         TemplateHeader::Media(file(MediaKind::Image, link(), "", "cut off?")),

@@ -41,6 +41,7 @@ fn template(name: &str) -> Template {
         parameters: (1..=12).map(|n| (n.to_string(), format!("v{n}"))).collect(),
         header: None,
         buttons: vec![],
+        header_parameter: String::new(),
     }
 }
 
