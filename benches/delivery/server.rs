@@ -44,9 +44,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// `recado serve`, with its settings as they come; its log goes to a file, where it is JSON, as in production.
+    /// `recado serve`, with its settings as they come; its log goes to a file, where it is JSON, as in production;
+    /// replicas share it.
     pub async fn gateway(database: &ScratchDatabase) -> anyhow::Result<Self> {
-        let log = std::fs::File::create(database.folder.path().join("gateway.log"))?;
+        let log =
+            std::fs::File::options().create(true).append(true).open(database.folder.path().join("gateway.log"))?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_recado"));
         command
             .args(["serve", "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0"])

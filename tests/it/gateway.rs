@@ -230,8 +230,13 @@ impl EventStream {
         Ok(events)
     }
 
-    /// The next event, past checkpoints.
+    /// The next event, past checkpoints; an error when none comes in 30 s, however many of those do.
     pub async fn next_event(&mut self) -> Result<proto::Event> {
+        let event = tokio::time::timeout(Duration::from_secs(30), self.event()).await;
+        event.context("no event came for 30 s")?
+    }
+
+    async fn event(&mut self) -> Result<proto::Event> {
         loop {
             match self.next_item().await? {
                 Item::Event(event) => return Ok(event),
