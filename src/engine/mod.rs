@@ -3,7 +3,7 @@
 //! One dispatcher knows how much is under way; claims and calls run beside it and tell it when they end. The store
 //! decides what may be claimed, `domain::progress` what an outcome means, [`next`] what follows.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +28,7 @@ mod leases;
 pub mod look_up;
 pub mod next;
 mod room;
+mod rounds;
 
 pub use next::Backoff;
 
@@ -37,20 +38,11 @@ use judge::Judged;
 use leases::Leases;
 use room::{Hand, Permits};
 
-/// Timers that are looked at in one transaction.
-const TIMERS: u64 = 256;
 /// How often the store is asked whether a timer ran out; also the exactness of send times and retries.
 const TICK: Duration = Duration::from_millis(200);
-/// How often senders with waiting messages are looked for, beside the wake-ups: another replica may have accepted them.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// Messages whose slots lie so close may go in one request.
 const TOGETHER: Duration = Duration::from_millis(20);
-/// How often people are forgotten whose allowance is whole again, or of whom nothing more is known, and counts that nobody
-/// asks for any more.
-const FORGET: Duration = Duration::from_secs(60);
-/// How long counts by the minute are kept: longer than they can be asked for.
-const COUNTS_KEPT_MS: i64 = 31 * 86_400_000;
 /// How often a provider's word about how much of its limit is used is taken down, for each sender.
 const STRAIN: Duration = Duration::from_secs(1);
 
@@ -145,9 +137,9 @@ impl Engine {
         let Self { store, writer, senders, catalogues, config, wake, mut news } = self;
         let leases = Leases::default();
         let mut helpers = JoinSet::new();
-        helpers.spawn(run_timers(store.clone(), writer.clone(), config.in_doubt_wait));
-        helpers.spawn(look_for_senders(store.clone(), wake.clone()));
-        helpers.spawn(forget(store.clone()));
+        helpers.spawn(rounds::run_timers(store.clone(), writer.clone(), config.in_doubt_wait));
+        helpers.spawn(rounds::look_for_senders(store.clone(), wake.clone()));
+        helpers.spawn(rounds::forget(store.clone()));
         helpers.spawn(leases.clone().renew(writer.clone(), config.lease));
         let mut dispatcher = Dispatcher {
             parts: Arc::new(Parts { store, writer, senders, catalogues, config, wake, leases, gate: Gate::default() }),
@@ -500,50 +492,5 @@ async fn note_health(parts: Arc<Parts>, sender: SenderId, health: SenderHealth) 
 async fn note_strain(parts: Arc<Parts>, sender: SenderId, used: f64) {
     if let Err(error) = parts.writer.strained(sender.clone(), used).await {
         tracing::warn!(%sender, %error, "how much of a limit is used could not be noted");
-    }
-}
-
-/// Does what timers ask for, as they run out. What becomes ready wakes the engine through the writer's listener.
-async fn run_timers(store: Store, writer: Writer, in_doubt_wait: Duration) {
-    loop {
-        match store.next_due().await {
-            Ok(Some(due)) if due <= store.now_ms() => match writer.timers(TIMERS, in_doubt_wait).await {
-                Ok(count) if count == TIMERS as usize => continue,
-                Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "timers could not be looked at"),
-            },
-            Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "timers could not be looked for"),
-        }
-        tokio::time::sleep(TICK).await;
-    }
-}
-
-async fn forget(store: Store) {
-    loop {
-        tokio::time::sleep(FORGET).await;
-        let now = store.now_ms();
-        if let Err(error) = store.forget_contact_paces(now).await {
-            tracing::warn!(%error, "the allowances of people could not be forgotten");
-        }
-        if let Err(error) = store.forget_tallies(now - COUNTS_KEPT_MS).await {
-            tracing::warn!(%error, "old counts could not be forgotten");
-        }
-        if let Err(error) = store.forget_known_failures(now).await {
-            tracing::warn!(%error, "what was known of people and has expired could not be forgotten");
-        }
-    }
-}
-
-async fn look_for_senders(store: Store, wake: Wake) {
-    loop {
-        match store.ready_senders().await {
-            Ok(senders) => {
-                let senders: HashSet<SenderId> = senders.into_iter().collect();
-                senders.into_iter().for_each(|sender| wake.ready(sender));
-            }
-            Err(error) => tracing::warn!(%error, "waiting messages could not be looked for"),
-        }
-        tokio::time::sleep(LOOK).await;
     }
 }
