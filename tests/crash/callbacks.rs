@@ -57,6 +57,8 @@ on_both_databases! {
         let mut process = setup.start().await?;
         let mut accepted = HashSet::new();
         for _ in 0..kills() {
+            // Somewhere between the first POST of these messages and their last.
+            let more = endpoint.posts().len() + random.random_range(0..MESSAGES * 3);
             let mut messaging = setup.messaging();
             for n in 0..MESSAGES {
                 let options = proto::SendOptions { callback_url: endpoint.url("/cb"), ..Default::default() };
@@ -65,8 +67,6 @@ on_both_databases! {
                 };
                 accepted.insert(messaging.send_message(request).await?.into_inner().message_id);
             }
-            // Somewhere between the first POST of these and their last.
-            let more = endpoint.posts().len() + random.random_range(0..MESSAGES * 3);
             wait_for("some POSTs", async || Ok((endpoint.posts().len() >= more).then_some(()))).await?;
             process.kill()?;
             process = setup.start().await?;

@@ -49,7 +49,8 @@ on_both_databases! {
         fake.post_incoming("devino", &gateway.devino_webhook("acme"), payload).map_err(anyhow::Error::msg)?;
         until("all is as it will be", async || {
             let acme = gateway.sender_stats("acme").await?;
-            Ok((counts(&acme).get("READ") == Some(&6) && acme.incoming_messages == 1).then_some(()))
+            let well = acme.health() == proto::SenderHealth::Ok;
+            Ok((counts(&acme).get("READ") == Some(&6) && acme.incoming_messages == 1 && well).then_some(()))
         }).await?;
         // One was in doubt, until its statuses came.
         Seen::until_all(&mut stream, 6, MessageStatus::Read).await?;
