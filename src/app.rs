@@ -31,6 +31,7 @@ use crate::provider::{AnySettings, HttpClient, sandbox};
 use crate::retention::Retention;
 use crate::seal::SealKey;
 use crate::senders::{Senders, Surroundings};
+use crate::sink::Sink;
 use crate::store::{Appended, Listener, Store, Writer, sqlite_path};
 use crate::telemetry::Metrics;
 use crate::webhook::{Web, router};
@@ -233,6 +234,15 @@ impl App {
             posting.await;
             Ok("callbacks")
         });
+        if !config.nats.servers.is_empty() {
+            let (nats, keep) = (config.nats.clone(), config.retention.events);
+            let sink = Sink { store: store.clone(), log: log.clone(), config: nats, keep };
+            let publishing = sink.run(stop_serving.clone());
+            parts.spawn(async move {
+                publishing.await;
+                Ok("sink")
+            });
+        }
         let looking_up = engine::look_up::LookUps {
             store: store.clone(),
             writer: look_up_writer,

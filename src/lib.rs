@@ -3,6 +3,7 @@
 //! The way of a message: in at [`grpc`], through [`domain`], into [`store`], out through [`engine`] and a
 //! [`provider`]; back in at [`webhook`], through [`intake`] into the event log, out to subscribers through [`events`].
 //! Files that people send are fetched by [`media`], and events are posted by [`callback`], through the [`guarded`] client.
+//! All events go to NATS as well, where there is one, by [`sink`].
 //! [`gauges`] tells operators how much of it waits. What was kept long enough is removed by [`retention`], a person's content
 //! by [`erasure`].
 //! What providers have approved is read into [`catalogue`], and compared with what is to be sent.
@@ -29,6 +30,7 @@ pub mod provider;
 pub mod retention;
 pub mod seal;
 pub mod senders;
+pub mod sink;
 pub mod store;
 pub mod telemetry;
 pub mod webhook;

@@ -31,6 +31,7 @@ impl Config {
         self.check_engine(&mut problems);
         self.check_media(&mut problems);
         self.check_callbacks(&mut problems);
+        self.check_nats(&mut problems);
         self.check_retention(&mut problems);
         let mut wrong = |yes: bool, problem: &dyn Display| {
             if yes {
@@ -163,6 +164,32 @@ impl Config {
         }
         if callbacks.disable_after.is_zero() {
             problems.push("callbacks.disable_after is 0; it must be longer, or the first failure disables".into());
+        }
+    }
+
+    fn check_nats(&self, problems: &mut Vec<String>) {
+        let nats = &self.nats;
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        if nats.stream.is_empty() || !nats.stream.chars().all(fits) {
+            problems
+                .push(format!("nats.stream is {:?}; a stream's name has letters, digits, '-' and '_'", nats.stream));
+        }
+        if !nats.subject_prefix.split('.').all(|token| !token.is_empty() && token.chars().all(fits)) {
+            problems.push(format!(
+                "nats.subject_prefix is {:?}; it is one or more words of letters, digits, '-' and '_', with dots between",
+                nats.subject_prefix
+            ));
+        }
+        if nats.password.is_some() && nats.user.is_empty() {
+            problems.push("nats.password is set and nats.user is not".into());
+        }
+        let ways = [!nats.user.is_empty(), nats.token.is_some(), nats.credentials.is_some()];
+        if ways.iter().filter(|given| **given).count() > 1 {
+            problems
+                .push("more than one of nats.user, nats.token and nats.credentials is set; it connects by one".into());
+        }
+        if nats.servers.is_empty() && (ways.contains(&true) || nats.ca.is_some()) {
+            problems.push("nats.url is empty, and how to connect to it is set".into());
         }
     }
 

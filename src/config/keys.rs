@@ -9,7 +9,7 @@ use toml::{Table, Value};
 pub(super) const DEFAULTS: &str = include_str!("../../config/default.toml");
 
 /// Settings whose value is never shown.
-const SECRETS: &[&str] = &["master_key", "admin_key"];
+const SECRETS: &[&str] = &["master_key", "admin_key", "nats.password", "nats.token"];
 
 /// What a value is written as. Durations, addresses and paths are text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -86,6 +86,8 @@ fn shown(key: &Key, value: &Value) -> String {
         ("", _) => "(not set)".to_owned(),
         (_, true) => "(hidden)".to_owned(),
         (url, _) if key.path == "database_url" => redact(url),
+        // A user in it is refused, and not shown all the same.
+        (url, _) if key.path == "nats.url" && url.contains('@') => "(hidden)".to_owned(),
         (text, _) => text.to_owned(),
     }
 }

@@ -55,6 +55,8 @@ pub struct Config {
     pub media: Media,
     /// `[callbacks]`.
     pub callbacks: Callbacks,
+    /// `[nats]`.
+    pub nats: Nats,
     /// `[retention]`.
     pub retention: Retention,
     /// `[guard]`.
@@ -191,6 +193,36 @@ pub struct Callbacks {
     /// How long callbacks that ended are kept.
     #[serde(deserialize_with = "duration")]
     pub keep: Duration,
+}
+
+/// Where all events are published.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nats {
+    /// Servers of one cluster, `nats:` or `tls:`, without users; none: nothing is published.
+    #[serde(rename = "url", deserialize_with = "servers")]
+    pub servers: Vec<Url>,
+    /// The stream.
+    #[serde(deserialize_with = "text")]
+    pub stream: String,
+    /// What subjects begin with.
+    #[serde(deserialize_with = "text")]
+    pub subject_prefix: String,
+    /// Whom to connect as; empty: nobody.
+    #[serde(deserialize_with = "text")]
+    pub user: String,
+    /// The user's password.
+    #[serde(deserialize_with = "optional_secret")]
+    pub password: Option<SecretString>,
+    /// What to connect with instead.
+    #[serde(deserialize_with = "optional_secret")]
+    pub token: Option<SecretString>,
+    /// File with a JWT and its key.
+    #[serde(deserialize_with = "optional_path")]
+    pub credentials: Option<PathBuf>,
+    /// PEM file with the roots of the servers' certificates.
+    #[serde(deserialize_with = "optional_path")]
+    pub ca: Option<PathBuf>,
 }
 
 /// How long things are kept, and how much of them; `None` and 0: all.
@@ -385,6 +417,27 @@ fn one_duration<E: serde::de::Error>(text: &str) -> Result<Duration, E> {
 
 fn allowed<'de, D: Deserializer<'de>>(from: D) -> Result<AllowList, D::Error> {
     AllowList::parse(&text(from)?).map_err(D::Error::custom)
+}
+
+fn servers<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Url>, D::Error> {
+    let text = text(from)?;
+    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    // What was given may hold a password, so it is not repeated.
+    let right = "is nats://HOST:PORT or tls://HOST:PORT, several with commas between";
+    parts
+        .map(|part| {
+            let url = Url::parse(part).map_err(|error| D::Error::custom(format!("a server {right}: {error}")))?;
+            if !matches!(url.scheme(), "nats" | "tls") || !url.has_host() || !matches!(url.path(), "" | "/") {
+                return Err(D::Error::custom(format!("a server {right}")));
+            }
+            if !url.username().is_empty() || url.password().is_some() {
+                return Err(D::Error::custom(
+                    "a server has no user in it: nats.user, nats.password and nats.token are for that",
+                ));
+            }
+            Ok(url)
+        })
+        .collect()
 }
 
 fn optional_secret<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SecretString>, D::Error> {

@@ -254,3 +254,36 @@ fn what_is_kept_may_be_unlimited_and_never_nothing() {
         assert!(error.contains(words), "{file}: {error}");
     }
 }
+
+#[test]
+fn how_to_connect_to_nats_is_checked_and_no_secret_is_repeated() {
+    let with = |pairs: &[(&'static str, &str)]| {
+        pairs.iter().fold(Flags::default(), |flags, (key, value)| flags.with(key, *value))
+    };
+    let several = ("nats.url", "nats://a:4222, tls://b.example.com");
+    let config = read("", &[], with(&[several, ("nats.user", "u"), ("nats.password", "p")])).unwrap();
+    let servers: Vec<&str> = config.nats.servers.iter().map(Url::as_str).collect();
+    assert_eq!(servers, ["nats://a:4222", "tls://b.example.com"]);
+    assert!(read("", &[], Flags::default()).unwrap().nats.servers.is_empty());
+    let table: &[(&[(&str, &str)], &str)] = &[
+        (&[("nats.url", "localhost:4222")], "nats://HOST:PORT"),
+        (&[("nats.url", "http://a")], "nats://HOST:PORT"),
+        (&[("nats.url", "nats://a/x")], "nats://HOST:PORT"),
+        (&[("nats.url", "nats://u:s3cret@a")], "nats.password"),
+        (&[several, ("nats.stream", "a.b")], "nats.stream"),
+        (&[several, ("nats.stream", "")], "nats.stream"),
+        (&[several, ("nats.subject_prefix", "a..b")], "nats.subject_prefix"),
+        (&[several, ("nats.subject_prefix", "a.*")], "nats.subject_prefix"),
+        (&[several, ("nats.password", "s3cret")], "nats.user is not"),
+        (&[several, ("nats.user", "u"), ("nats.token", "s3cret")], "more than one"),
+        (&[("nats.token", "s3cret")], "nats.url is empty"),
+    ];
+    for (pairs, expected) in table {
+        let said = refused("", &[], with(pairs));
+        assert!(said.contains(expected) && !said.contains("s3cret"), "{said}");
+    }
+    let given = with(&[("nats.url", "nats://u:s3cret@a"), ("nats.token", "s3cret")]);
+    let explained = Layers::read(&given, environment(&[])).unwrap().explain();
+    let shown: Vec<&str> = explained.iter().filter(|line| line.value == "(hidden)").map(|line| line.key).collect();
+    assert_eq!(shown, ["nats.url", "nats.token"]);
+}

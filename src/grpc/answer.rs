@@ -29,7 +29,8 @@ pub(super) fn duration(millis: Millis) -> prost_types::Duration {
     prost_types::Duration { seconds: millis / 1_000, nanos: (millis % 1_000) as i32 * 1_000_000 }
 }
 
-pub(super) fn event(event: &Event, epoch: i64) -> proto::Event {
+/// An event as a key that may read all of it is told.
+pub(crate) fn event(event: &Event, epoch: i64) -> proto::Event {
     use proto::event::Payload as Answer;
     let payload = match &event.payload {
         Payload::StatusChanged(status) => Answer::StatusChanged(status_changed(status)),

@@ -38,6 +38,7 @@ pub mod templates;
 pub mod upload;
 mod wire;
 
+pub(crate) use answer::event;
 pub use wire::{MAX_REQUEST, WireLayer};
 
 /// What the services share; cheap to clone.

@@ -228,6 +228,30 @@ impl Store {
         Ok(())
     }
 
+    /// Holds on for longer and, with a place, puts the subscription there, forward or back; `false` when it is not held by
+    /// this stream any more, and then nothing is changed.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn keep_subscription(
+        &self,
+        owner: &str,
+        name: &str,
+        stream: Uuid,
+        place: Option<i64>,
+        now: Millis,
+        until_ms: Millis,
+    ) -> Result<bool, StoreError> {
+        let mut update = subscriptions::Entity::update_many()
+            .col_expr(Column::HoldUntilMs, super::set(until_ms))
+            .filter(named(owner, name))
+            .filter(Column::Holder.eq(stream));
+        if let Some(position) = place {
+            update = update.col_expr(Column::Position, super::set(position)).col_expr(Column::AckAtMs, super::set(now));
+        }
+        Ok(update.exec(&self.inner.write).await?.rows_affected > 0)
+    }
+
     /// Lets go of a subscription, if this stream still holds it.
     ///
     /// # Errors

@@ -28,6 +28,10 @@ mod judge;
 mod judge_tests;
 mod load;
 mod metrics;
+mod nats;
+#[allow(dead_code, reason = "what the in-process tests need of it")]
+#[path = "../it/nats/server.rs"]
+mod nats_server;
 mod postgres;
 mod process;
 mod provider;

@@ -22,6 +22,7 @@ mod leases;
 mod main_job;
 mod media;
 mod meta;
+mod nats;
 mod numbers;
 mod once;
 mod opt_outs;

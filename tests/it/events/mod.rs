@@ -2,7 +2,7 @@
 
 mod cursors;
 mod filters;
-mod objects;
+pub mod objects;
 mod order;
 mod readers;
 mod starts;
@@ -35,7 +35,7 @@ fn positions(events: &[proto::Event]) -> Vec<i64> {
 }
 
 /// Removes the oldest events, as retention does.
-async fn compact(database: &crate::database::TestDatabase, up_to: i64) -> anyhow::Result<()> {
+pub async fn compact(database: &crate::database::TestDatabase, up_to: i64) -> anyhow::Result<()> {
     use sea_orm::ConnectionTrait as _;
     let connection = database.connect().await?;
     connection.execute_unprepared(&format!("DELETE FROM events WHERE position <= {up_to}")).await?;

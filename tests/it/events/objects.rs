@@ -46,7 +46,7 @@ async fn listed(gateway: &TestGateway, key: &str, all_keys: bool, page_size: i32
     }
 }
 
-async fn metrics(gateway: &TestGateway) -> Result<String> {
+pub async fn metrics(gateway: &TestGateway) -> Result<String> {
     Ok(reqwest::get(format!("{}/metrics", gateway.http)).await?.text().await?)
 }
 

@@ -1,0 +1,294 @@
+//! The event log, published to a JetStream stream of NATS: for consumers who outgrow [`crate::grpc`]'s streams.
+//!
+//! At least once, in order, without a gap (docs/decisions/0024). The stream itself says how far it has got: its newest
+//! message has the cursor of its event, and the one that follows is published on condition that it comes right behind it. A
+//! place of ours, moved once a second, is for a stream that holds nothing of ours. It is a subscription like those of callers:
+//! whoever holds it publishes, so one replica does, and lag and holder are told where all others are.
+//!
+//! [`place`] decides where to begin, [`run`] keeps many publishes under way, [`remote`] speaks to NATS.
+
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::config;
+use crate::domain::Millis;
+use crate::events::Log;
+use crate::store::{Hold, Store, StoreError};
+
+mod place;
+mod remote;
+mod run;
+mod wire;
+
+use remote::Remote;
+
+/// The owner of the sink's subscription. It is no key's id, which has twelve digits, so no stream of a caller can hold it.
+pub const OWNER: &str = "nats";
+/// The name of the sink's subscription.
+pub const NAME: &str = "sink";
+
+/// How long the subscription is held without a sign of life: after that another replica publishes.
+const LEASE: Duration = Duration::from_secs(6);
+/// How often the hold is renewed and the place stored, and asked for where another replica has it.
+const BEAT: Duration = Duration::from_secs(1);
+/// How long the store may take to note it. Nothing is published meanwhile.
+const STORE: Duration = Duration::from_secs(2);
+/// The first wait after something went wrong; it doubles.
+const WAIT_FIRST: Duration = Duration::from_millis(100);
+/// The longest one.
+const WAIT_CAP: Duration = Duration::from_secs(5);
+
+/// What the sink needs.
+#[derive(Debug)]
+pub struct Sink {
+    /// Where its subscription is.
+    pub store: Store,
+    /// What is published.
+    pub log: Log,
+    /// Where to.
+    pub config: config::Nats,
+    /// How long a stream that the sink makes keeps messages: as long as the log does; `None`: for ever.
+    pub keep: Option<Duration>,
+}
+
+/// Why publishing did not go on.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    /// Nothing can be said to NATS.
+    #[error("NATS is away: {0}")]
+    Away(String),
+    /// NATS answers, and not what it should.
+    #[error("NATS does not take events: {0}")]
+    Refused(String),
+    /// A message came between ours: the place must be looked up again.
+    #[error("somebody else writes to the stream")]
+    Overtaken,
+    /// The subscription was moved, or another replica has it.
+    #[error("the subscription is held no longer")]
+    NotHeld,
+    /// The store says nothing at all.
+    #[error("the database does not answer")]
+    Silence,
+    /// The store's.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The hold on the subscription, and how far the events are in the stream.
+#[derive(Debug)]
+struct Held {
+    stream: Uuid,
+    /// When it was last renewed.
+    since: Instant,
+    /// Up to where all is in the stream.
+    position: i64,
+    /// What of that the store knows.
+    stored: i64,
+    /// Where to begin whatever the stream says: the subscription was moved, or NATS knew an event by its id that is not the
+    /// newest. Until a message of ours is in the stream again.
+    from: Option<i64>,
+    /// Somebody else writes so often that no condition holds: one message at a time, without any. Until one is taken.
+    alone: bool,
+    /// How often in a row a condition did not hold.
+    overtaken: u32,
+}
+
+/// Says what is wrong once, however often it is found.
+#[derive(Debug, Default)]
+struct Complaints {
+    last: Option<String>,
+    count: u32,
+}
+
+impl Complaints {
+    /// Says it, and how long to wait.
+    fn about(&mut self, trouble: &Trouble) -> Duration {
+        let text = trouble.to_string();
+        if self.last.as_ref() != Some(&text) {
+            tracing::error!(error = %text, "events are not published; trying again");
+            self.last = Some(text);
+        }
+        self.count = self.count.saturating_add(1);
+        WAIT_FIRST.saturating_mul(1 << (self.count - 1).min(10)).min(WAIT_CAP)
+    }
+
+    /// It works again.
+    fn over(&mut self) {
+        self.count = 0;
+        if self.last.take().is_some() {
+            tracing::info!("events are published again");
+        }
+    }
+}
+
+impl Sink {
+    /// Publishes until `stop`, whatever happens to NATS and to the store.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut complaints = Complaints::default();
+        while !stop.is_cancelled() {
+            // What it published last is awaited, and the hold given back: `stop` is heard in there.
+            let Err(trouble) = self.connected(&mut complaints, &stop).await else { return };
+            wait(complaints.about(&trouble), &stop).await;
+        }
+    }
+
+    /// From a connection to its end; `Ok` when the gateway stops.
+    async fn connected(&self, complaints: &mut Complaints, stop: &CancellationToken) -> Result<(), Trouble> {
+        // Before anything else, so that the lag is told while NATS is away.
+        self.ensure_place().await?;
+        let remote = tokio::select! {
+            remote = Remote::connect(&self.config, self.keep) => remote?,
+            () = stop.cancelled() => return Ok(()),
+        };
+        while !stop.is_cancelled() {
+            // Not cut off, or a hold might be left behind.
+            let ended = match self.take_hold().await? {
+                Some(mut held) => {
+                    let ended = self.publish(&remote, &mut held, complaints, stop).await;
+                    self.let_go(&held).await;
+                    ended
+                }
+                None => {
+                    // Another replica has it, and this one stands by.
+                    complaints.over();
+                    tokio::select! {
+                        () = wait(BEAT, stop) => Ok(()),
+                        trouble = remote.lost() => Err(trouble),
+                    }
+                }
+            };
+            match ended {
+                Ok(()) => {}
+                Err(Trouble::NotHeld) => tracing::info!("another replica publishes now"),
+                Err(trouble @ Trouble::Away(_)) => self.wait_for(&remote, &trouble, complaints, stop).await?,
+                Err(trouble) => return Err(trouble),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the connection is back. Another replica may have one, and the subscription meanwhile.
+    async fn wait_for(
+        &self,
+        remote: &Remote,
+        trouble: &Trouble,
+        complaints: &mut Complaints,
+        stop: &CancellationToken,
+    ) -> Result<(), Trouble> {
+        complaints.about(trouble);
+        tokio::select! {
+            back = remote.back() => back,
+            () = stop.cancelled() => Ok(()),
+        }
+    }
+
+    async fn ensure_place(&self) -> Result<(), StoreError> {
+        let beginning = self.store.log_oldest().await? - 1;
+        self.store.ensure_subscription(OWNER, NAME, beginning, self.store.now_ms()).await.map(drop)
+    }
+
+    /// Takes hold of the subscription; `None` while another replica has it.
+    async fn take_hold(&self) -> Result<Option<Held>, StoreError> {
+        let found = self.store.subscription(OWNER, NAME).await?;
+        if found.is_none() {
+            self.ensure_place().await?;
+        }
+        let (stream, since) = (Uuid::new_v4(), Instant::now());
+        let since_ms = self.store.now_ms();
+        let (key, address) = (String::new(), String::new());
+        let hold = Hold { stream, since_ms, until_ms: since_ms + LEASE.as_millis() as Millis, key, address };
+        let position = self.store.hold_subscription(OWNER, NAME, hold, false).await?;
+        Ok(position.map(|position| Held {
+            stream,
+            since,
+            position,
+            stored: position,
+            from: None,
+            alone: false,
+            overtaken: 0,
+        }))
+    }
+
+    /// Publishes with one hold, until it is lost, the connection is, or the gateway stops (`Ok`).
+    async fn publish(
+        &self,
+        remote: &Remote,
+        held: &mut Held,
+        complaints: &mut Complaints,
+        stop: &CancellationToken,
+    ) -> Result<(), Trouble> {
+        while !stop.is_cancelled() {
+            let trouble = match self.run_on(remote, held, complaints, stop).await {
+                Ok(()) => return Ok(()),
+                Err(Trouble::NotHeld) => {
+                    self.moved(held).await?;
+                    continue;
+                }
+                Err(Trouble::Overtaken) => continue,
+                Err(trouble @ Trouble::Away(_)) => return Err(trouble),
+                Err(trouble) => trouble,
+            };
+            tokio::select! {
+                () = wait(complaints.about(&trouble), stop) => {}
+                trouble = remote.lost() => return Err(trouble),
+            }
+        }
+        Ok(())
+    }
+
+    /// Renews the hold, and stores the place.
+    async fn keep(&self, held: &mut Held) -> Result<(), Trouble> {
+        let began = Instant::now();
+        let place = (held.position != held.stored).then_some(held.position);
+        let now = self.store.now_ms();
+        let until_ms = now + LEASE.as_millis() as Millis;
+        let keeping = self.store.keep_subscription(OWNER, NAME, held.stream, place, now, until_ms);
+        match tokio::time::timeout(STORE, keeping).await {
+            Ok(Ok(true)) => {
+                (held.since, held.stored) = (began, held.position);
+                Ok(())
+            }
+            Ok(Ok(false)) => Err(Trouble::NotHeld),
+            // Nobody else has it yet.
+            Ok(Err(_)) | Err(_) if held.since.elapsed() < LEASE => Ok(()),
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err(Trouble::Silence),
+        }
+    }
+
+    /// After the hold was lost: whoever moved the subscription means the sink to go on from there.
+    async fn moved(&self, held: &mut Held) -> Result<(), Trouble> {
+        let found = self.store.subscription(OWNER, NAME).await?;
+        let Some(found) = found.filter(|found| found.holder.is_none()) else { return Err(Trouble::NotHeld) };
+        let again = self.take_hold().await?.ok_or(Trouble::NotHeld)?;
+        tracing::info!(
+            from = held.position,
+            to = found.position,
+            "the sink's subscription was moved; going on from there"
+        );
+        *held = Held { from: Some(again.position), ..again };
+        Ok(())
+    }
+
+    async fn let_go(&self, held: &Held) {
+        let place = (held.position != held.stored).then_some(held.position);
+        let now = self.store.now_ms();
+        let letting_go = async {
+            if self.store.keep_subscription(OWNER, NAME, held.stream, place, now, now).await? {
+                self.store.release_subscription(OWNER, NAME, held.stream).await?;
+            }
+            Ok::<(), StoreError>(())
+        };
+        // When the store is away, the hold runs out by itself, and the stream knows its place.
+        let _ = tokio::time::timeout(STORE, letting_go).await;
+    }
+}
+
+async fn wait(time: Duration, stop: &CancellationToken) {
+    tokio::select! {
+        () = tokio::time::sleep(time) => {}
+        () = stop.cancelled() => {}
+    }
+}

@@ -1,0 +1,195 @@
+//! One run: from where the stream stands, with many publishes under way, until something is in the way.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream::FuturesOrdered;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use super::place::{Known, Newest, Start, start};
+use super::remote::{Answer, Behind, Remote, Taken};
+use super::wire::outgoing;
+use super::{BEAT, Complaints, Held, Sink, Trouble};
+use crate::domain::{Event, EventFilter};
+use crate::events::ReadError;
+use crate::store::StoreError;
+
+/// Publishes under way, at most.
+const WINDOW: usize = 256;
+/// Conditions that fail one after the other until none is made any more.
+const PATIENCE: u32 = 3;
+/// How long answers are awaited when the gateway stops.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// A run.
+struct Run<'s> {
+    sink: &'s Sink,
+    remote: &'s Remote,
+    held: &'s mut Held,
+    bytes_max: usize,
+    /// Up to where the log was read.
+    read: i64,
+    /// What was read and is not published yet.
+    waiting: VecDeque<Arc<Event>>,
+    /// What the next one must be behind.
+    behind: Behind,
+}
+
+impl Sink {
+    /// Looks where the stream stands, and publishes what follows; `Ok` when the gateway stops.
+    pub(super) async fn run_on(
+        &self,
+        remote: &Remote,
+        held: &mut Held,
+        complaints: &mut Complaints,
+        stop: &CancellationToken,
+    ) -> Result<(), Trouble> {
+        self.keep(held).await?;
+        let found = tokio::select! {
+            found = remote.look_up() => found?,
+            trouble = remote.lost() => return Err(trouble),
+        };
+        let start = self.start(found.newest.as_ref(), held).await?;
+        tell(start, held.stored);
+        held.position = start.position();
+        let (read, behind) = (held.position, Behind::Sequence(found.sequence));
+        let waiting = VecDeque::new();
+        Run { sink: self, remote, held, bytes_max: found.bytes_max, read, waiting, behind }.go(complaints, stop).await
+    }
+
+    async fn start(&self, newest: Option<&Newest>, held: &Held) -> Result<Start, StoreError> {
+        let mut at_newest = None;
+        if let Some(newest) = newest.filter(|newest| newest.cursor.epoch == self.store.epoch()) {
+            let position = newest.cursor.position;
+            let event = self.store.events_after(position - 1, 1).await?.pop();
+            at_newest = event.filter(|event| event.position == position).map(|event| event.id);
+        }
+        let head = self.store.log_head().await?;
+        let known = Known { epoch: self.store.epoch(), head, at_newest, own: held.position, from: held.from };
+        Ok(start(newest, &known))
+    }
+}
+
+/// What an operator must know of where it begins.
+fn tell(start: Start, stored: i64) {
+    match start {
+        Start::Lost(position, count) => {
+            tracing::error!(position, count, "the stream lost the end of what it had taken; publishing it again");
+        }
+        Start::OtherLog(position) => {
+            metrics::counter!("recado_nats_other_log_total").increment(1);
+            tracing::error!(
+                position,
+                "the stream holds events of another database, or of this one before it was put back to an older state; \
+                 going on behind them from the sink's own place"
+            );
+        }
+        Start::Stream(position) | Start::Own(position) | Start::Asked(position) => {
+            tracing::debug!(position, stored, ?start, "publishing");
+        }
+    }
+}
+
+impl Run<'_> {
+    async fn go(mut self, complaints: &mut Complaints, stop: &CancellationToken) -> Result<(), Trouble> {
+        let mut under_way = FuturesOrdered::new();
+        let mut beat = tokio::time::interval_at(tokio::time::Instant::now() + BEAT, BEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let log = self.sink.log.clone();
+        loop {
+            while under_way.len() < self.window() {
+                let Some(event) = self.next_event().await? else { break };
+                under_way.push_back(self.publish(&event).await?);
+            }
+            let caught_up = self.waiting.is_empty() && under_way.len() < self.window();
+            tokio::select! {
+                Some((position, taken)) = under_way.next() => {
+                    self.hear(position, taken)?;
+                    complaints.over();
+                }
+                () = log.wait_beyond(self.read), if caught_up => {}
+                _ = beat.tick() => {
+                    self.sink.keep(self.held).await?;
+                    if under_way.is_empty() {
+                        complaints.over();
+                    }
+                }
+                trouble = self.remote.lost() => return Err(trouble),
+                () = stop.cancelled() => break,
+            }
+        }
+        let goodbye = async {
+            while let Some((position, taken)) = under_way.next().await {
+                self.hear(position, taken)?;
+            }
+            Ok(())
+        };
+        // What is not answered by then may be in the stream all the same: the next run looks.
+        tokio::time::timeout(GOODBYE, goodbye).await.unwrap_or(Ok(()))
+    }
+
+    fn window(&self) -> usize {
+        if self.held.alone { 1 } else { WINDOW }
+    }
+
+    /// The next event; `None` when there is none yet.
+    async fn next_event(&mut self) -> Result<Option<Arc<Event>>, Trouble> {
+        if self.waiting.is_empty() {
+            match self.sink.log.read(self.read, &EventFilter::default()).await {
+                Ok(read) => {
+                    self.read = read.position;
+                    self.waiting.extend(read.events);
+                }
+                Err(ReadError::Compacted { oldest }) => {
+                    let count = (oldest - self.read).max(0);
+                    metrics::counter!("recado_nats_skipped_total").increment(count.unsigned_abs());
+                    tracing::error!(count, "retention removed events before they were published; going on after them");
+                    self.read = oldest;
+                }
+                Err(ReadError::Store(error)) => return Err(error.into()),
+            }
+        }
+        Ok(self.waiting.pop_front())
+    }
+
+    async fn publish(&mut self, event: &Event) -> Result<Answer, Trouble> {
+        let message = outgoing(&self.remote.prefix, event, self.sink.store.epoch(), self.bytes_max);
+        if let Some(bytes) = message.left_out {
+            metrics::counter!("recado_nats_left_out_total").increment(1);
+            tracing::error!(event = %event.id, bytes, "an event is larger than NATS takes; published without its payload");
+        }
+        let next = Behind::Event(message.event_id.clone());
+        let behind = std::mem::replace(&mut self.behind, next);
+        let behind = if self.held.alone { Behind::Anything } else { behind };
+        self.remote.publish(message, behind).await
+    }
+
+    /// Answers come in the order of publishing, and the first that is none ends the run: what is before is all there.
+    fn hear(&mut self, position: i64, taken: Result<Taken, Trouble>) -> Result<(), Trouble> {
+        let held = &mut *self.held;
+        match taken {
+            Ok(Taken::Newly) => {
+                metrics::counter!("recado_nats_published_total").increment(1);
+                held.position = position;
+                (held.from, held.alone, held.overtaken) = (None, false, 0);
+                Ok(())
+            }
+            // If others follow it in the stream, no condition holds behind it.
+            Ok(Taken::Before) => {
+                held.position = position;
+                (held.from, held.alone) = (Some(position), true);
+                Ok(())
+            }
+            Err(Trouble::Overtaken) => {
+                metrics::counter!("recado_nats_overtaken_total").increment(1);
+                held.overtaken += 1;
+                held.alone |= held.overtaken >= PATIENCE;
+                Err(Trouble::Overtaken)
+            }
+            Err(trouble) => Err(trouble),
+        }
+    }
+}
