@@ -142,9 +142,6 @@ pub enum Error {
         /// What it does not do: `publishes no templates`.
         lacks: &'static str,
     },
-    /// A part of the contract that this version does not carry out.
-    #[error("{0} is part of the contract but not carried out by this version")]
-    NotImplemented(&'static str),
     /// A fault of ours. The cause is logged, not answered.
     #[error("internal error")]
     Internal(#[source] anyhow::Error),

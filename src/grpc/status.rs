@@ -90,7 +90,6 @@ impl From<Error> for Status {
                 (Code::Unavailable, "PROVIDER_UNAVAILABLE")
             }
             Error::NotAtProvider { .. } => (Code::Unimplemented, "NOT_IMPLEMENTED"),
-            Error::NotImplemented(_) => (Code::Unimplemented, "NOT_IMPLEMENTED"),
             Error::Internal(cause) => {
                 tracing::error!(error = format!("{cause:#}"), "a call failed for a fault of the gateway");
                 (Code::Internal, "INTERNAL")

@@ -189,12 +189,10 @@ macro_rules! adapters {
                 match self { $(Self::$variant(_) => $name,)+ }
             }
 
-            /// From the contract's `config`; `None` for a provider that this version has no adapter for.
-            pub fn from_proto(proto: crate::proto::sender::Config) -> Option<Self> {
+            /// From the contract's `config`.
+            pub fn from_proto(proto: crate::proto::sender::Config) -> Self {
                 match proto {
-                    $(crate::proto::sender::Config::$proto(config) => Some(Self::$variant(Settings::from_proto(config))),)+
-                    #[allow(unreachable_patterns, reason = "reached as long as the contract names more than there are")]
-                    _ => None,
+                    $(crate::proto::sender::Config::$proto(config) => Self::$variant(Settings::from_proto(config)),)+
                 }
             }
 
