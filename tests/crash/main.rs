@@ -6,6 +6,7 @@
 //! messages a caller sends at once, at most (2). `FAULT_SEED` repeats the choices of a run, whose seed is printed.
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
+mod black_hole;
 mod cable;
 mod callbacks;
 mod campaign;
