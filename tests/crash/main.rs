@@ -29,6 +29,7 @@ mod judge;
 mod judge_tests;
 mod load;
 mod metrics;
+mod outbox;
 mod postgres;
 mod process;
 mod provider;
