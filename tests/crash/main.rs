@@ -35,6 +35,7 @@ mod process;
 mod provider;
 mod replicas;
 mod restart;
+mod resumed;
 mod scene;
 mod soak;
 mod stop;
