@@ -21,6 +21,8 @@ mod disk;
 #[allow(dead_code, reason = "what the in-process tests need of it")]
 #[path = "../it/callbacks/endpoint.rs"]
 mod endpoint;
+#[path = "../it/callbacks/failing.rs"]
+mod failing;
 mod fallback;
 #[allow(dead_code, reason = "what the in-process tests need of it")]
 #[path = "../it/gateway.rs"]

@@ -224,7 +224,7 @@ fn every_state_has_its_event(
     Ok(())
 }
 
-async fn messages(setup: &Setup) -> Result<HashMap<String, MessageStatus>> {
+pub async fn messages(setup: &Setup) -> Result<HashMap<String, MessageStatus>> {
     let mut client = MessagingServiceClient::new(channel(setup.addresses.grpc));
     let mut request = proto::ListMessagesRequest { page_size: 1_000, ..Default::default() };
     let mut found = HashMap::new();
