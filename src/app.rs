@@ -173,7 +173,7 @@ impl App {
             upload_limits: upload::Limits { total: config.media.fetch_limit, idle: config.media.idle_limit },
         };
         let mut parts = JoinSet::new();
-        let (health, serving) = grpc::server::serve(grpc_socket, services, &config.tls)?;
+        let (health, serving) = grpc::server::serve(grpc_socket, services, &config.grpc, &config.tls)?;
         parts.spawn(serving);
         parts.spawn(serve_http(http_socket, router(web.clone(), config.webhook.body_limit), stop_serving.clone()));
         let engine = Engine::new(

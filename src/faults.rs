@@ -28,6 +28,10 @@ pub const STEPS: &[&str] = &[
     "timers.committed",
 ];
 
+/// The same on a callback's way. `post.begins` and `post.ended`: before the POST, and when its answer has come and nothing is
+/// written of it.
+pub const CALLBACK_STEPS: &[&str] = &["post.begins", "post.ended", "posts.written", "posts.committed"];
+
 struct Plan {
     step: (String, String),
     times: AtomicU64,
@@ -48,8 +52,8 @@ pub(crate) fn reach(piece: &str, how_far: &str) {
 fn plan(text: &str) -> Option<Plan> {
     let (step, times) = text.split_once(':').unwrap_or((text, "1"));
     let times = times.parse::<u64>().ok().filter(|times| *times > 0);
-    let known = STEPS.contains(&step);
-    assert!(known && times.is_some(), "FAULT_CRASH_AT is {text:?}; it is STEP:TIMES, of {STEPS:?}");
+    let known = STEPS.contains(&step) || CALLBACK_STEPS.contains(&step);
+    assert!(known && times.is_some(), "FAULT_CRASH_AT is {text:?}; it is STEP:TIMES, of {STEPS:?} {CALLBACK_STEPS:?}");
     let (piece, how_far) = step.split_once('.')?;
     Some(Plan { step: (piece.to_owned(), how_far.to_owned()), times: AtomicU64::new(times?) })
 }

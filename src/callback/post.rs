@@ -19,7 +19,11 @@ const BODY_LIMIT: Duration = Duration::from_secs(2);
 /// Posts a callback.
 pub(super) async fn post(parts: &Parts, claim: &EndpointClaim, callback: &DueCallback) -> EndedPost {
     let (start_at_ms, started) = (now_ms(), Instant::now());
+    #[cfg(feature = "faults")]
+    crate::faults::reach("post", "begins");
     let said = said(parts, claim, callback).await;
+    #[cfg(feature = "faults")]
+    crate::faults::reach("post", "ended");
     EndedPost {
         endpoint: claim.id.clone(),
         token: claim.token,

@@ -14,6 +14,8 @@ use super::{Config, ConfigError};
 const SMALLEST_RING: usize = 16;
 /// Larger rings fill the memory: an event takes about a kilobyte.
 const LARGEST_RING: usize = 1_000_000;
+/// Pings in a row would cost every client, and a busy one answers late.
+const SHORTEST_PING: Duration = Duration::from_millis(100);
 /// Rows that one transaction of the retention may remove.
 const STEPS: std::ops::RangeInclusive<u64> = 1..=10_000;
 /// Providers count how often they are asked.
@@ -38,6 +40,13 @@ impl Config {
                 problems.push(problem.to_string());
             }
         };
+        for (key, value) in [("interval", self.grpc.ping_interval), ("limit", self.grpc.ping_limit)] {
+            let short = value < SHORTEST_PING;
+            wrong(
+                short,
+                &format_args!("grpc.ping_{key} is {}; it must be 100ms or longer", humantime::format_duration(value)),
+            );
+        }
         let ring = self.events.ring;
         let fits = (SMALLEST_RING..=LARGEST_RING).contains(&ring);
         wrong(!fits, &format_args!("events.ring is {ring}; it must be {SMALLEST_RING} to {LARGEST_RING}"));

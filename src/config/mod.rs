@@ -41,6 +41,8 @@ pub struct Config {
     /// [`Url::join`] keeps all of it.
     #[serde(deserialize_with = "optional_base")]
     pub public_url: Option<Url>,
+    /// `[grpc]`.
+    pub grpc: Grpc,
     /// `[engine]`.
     pub engine: Engine,
     /// `[known_failures]`.
@@ -65,6 +67,18 @@ pub struct Config {
     pub log: Log,
     /// `[tls]`.
     pub tls: Tls,
+}
+
+/// How clients that are gone without a word are found.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Grpc {
+    /// How often a client is pinged.
+    #[serde(deserialize_with = "duration")]
+    pub ping_interval: Duration,
+    /// How long a ping may be without an answer.
+    #[serde(deserialize_with = "duration")]
+    pub ping_limit: Duration,
 }
 
 /// How messages are handed over.

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::net::TcpListener;
+use futures::TryStreamExt as _;
+use tokio::net::{TcpListener, TcpStream};
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
@@ -18,17 +19,12 @@ use super::messaging::Messaging;
 use super::opt_outs::OptOuts;
 use super::templates::Templates;
 use super::{MAX_REQUEST, Services, WireLayer};
-use crate::config::Tls;
+use crate::config::{Grpc, Tls};
 use crate::proto::admin_service_server::AdminServiceServer;
 use crate::proto::event_service_server::EventServiceServer;
 use crate::proto::messaging_service_server::MessagingServiceServer;
 use crate::proto::opt_out_service_server::OptOutServiceServer;
 use crate::proto::template_service_server::TemplateServiceServer;
-
-/// HTTP/2 pings find clients that are gone without a word.
-const PING: Duration = Duration::from_secs(20);
-/// A ping without an answer for this long ends the connection.
-const PING_LIMIT: Duration = Duration::from_secs(10);
 
 /// What health checks are told: the server as a whole, and each service by name.
 #[derive(Debug, Clone)]
@@ -68,6 +64,7 @@ impl Health {
 pub fn serve(
     socket: TcpListener,
     services: Services,
+    pings: &Grpc,
     tls: &Tls,
 ) -> anyhow::Result<(Health, impl Future<Output = anyhow::Result<&'static str>> + Send + 'static)> {
     let (reporter, health_service) = tonic_health::server::health_reporter();
@@ -85,7 +82,9 @@ pub fn serve(
             // What errors carry: clients that go by reflection can show it.
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
-    let mut server = Server::builder().http2_keepalive_interval(Some(PING)).http2_keepalive_timeout(Some(PING_LIMIT));
+    let mut server = Server::builder()
+        .http2_keepalive_interval(Some(pings.ping_interval))
+        .http2_keepalive_timeout(Some(pings.ping_limit));
     if let Some(tls) = tls_config(tls)? {
         server = server.tls_config(tls)?;
     }
@@ -102,12 +101,28 @@ pub fn serve(
     // The server's own option does nothing for connections that it is given; without this one an event waits up to 40 ms
     // for the acknowledgement of the one before.
     let incoming = TcpIncoming::from(socket).with_nodelay(Some(true));
+    let limit = pings.ping_interval + pings.ping_limit;
+    let incoming = incoming.inspect_ok(move |socket| give_up_after(socket, limit));
     let serving = async move {
         routes.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await?;
         Ok("gRPC server")
     };
     Ok((Health(reporter), serving))
 }
+
+/// Ends a connection on which nothing could be written for so long. A client that left a ping unanswered is given up by hyper,
+/// which then waits, without a limit, until it has written what it still had for it (hyper 1.12, `abrupt_shutdown`): of a client
+/// that takes nothing any more, the connection would stay.
+#[cfg(target_os = "linux")]
+fn give_up_after(socket: &TcpStream, limit: Duration) {
+    if let Err(error) = socket2::SockRef::from(socket).set_tcp_user_timeout(Some(limit)) {
+        tracing::warn!(%error, "a connection keeps the system's limit of its own");
+    }
+}
+
+/// Elsewhere the system's own limit holds.
+#[cfg(not(target_os = "linux"))]
+fn give_up_after(_socket: &TcpStream, _limit: Duration) {}
 
 fn tls_config(tls: &Tls) -> anyhow::Result<Option<ServerTlsConfig>> {
     let (Some(certificate), Some(key)) = (&tls.certificate, &tls.key) else { return Ok(None) };

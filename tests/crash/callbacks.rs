@@ -1,7 +1,10 @@
-//! Callbacks over kills: none is lost, none is changed, and their order holds.
+//! Callbacks over kills and restarts: none is lost, none is changed, and their order holds.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
+use anyhow::{Context as _, Result, ensure};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use recado::proto;
@@ -9,9 +12,16 @@ use recado::proto::admin_service_client::AdminServiceClient;
 use recado::proto::event::Payload;
 use recado::proto::event_service_client::EventServiceClient;
 
-use crate::endpoint::{Answer, Endpoint};
-use crate::gateway::{TestDatabase, text};
+use recado::fake::{FakeProvider, Script};
+use recado::proto::MessageStatus;
+
+use crate::cast;
+use crate::endpoint::{Answer, Endpoint, Post};
+use crate::failing::{Verifier, is_taken, misbehave, wanted};
+use crate::gateway::{Engine, TestDatabase, text};
 use crate::on_both_databases;
+use crate::outbox::messages;
+use crate::postgres::{PostgresServer, Stop};
 use crate::process::{Setup, channel, wait_for};
 use crate::scene::{kills, seed};
 
@@ -77,25 +87,147 @@ on_both_databases! {
             let taken: HashSet<String> = endpoint.taken().iter().map(|post| post.text("event_id")).collect();
             Ok((events.len() >= 2 * accepted.len() && events.is_subset(&taken)).then_some(()))
         }).await?;
-        let posts = endpoint.taken();
-        let mut admin = AdminServiceClient::new(channel(setup.addresses.grpc));
-        let states = vec![proto::CallbackState::Dead as i32];
-        let dead = proto::ListCallbacksRequest { states, ..Default::default() };
-        let dead = admin.list_callbacks(dead).await?.into_inner().callbacks;
-        assert!(dead.is_empty(), "given up: {dead:?}");
-        let mut bodies: HashMap<String, Vec<u8>> = HashMap::new();
-        let (mut newest, mut repeats) = (HashMap::<String, i64>::new(), 0);
-        for post in &posts {
-            let known = bodies.insert(post.id().to_owned(), post.body.clone());
-            assert!(known.as_ref().is_none_or(|known| *known == post.body), "{} changed", post.id());
-            repeats += usize::from(known.is_some());
-            let before = newest.entry(post.text("message_id")).or_default();
-            // A repeat is of the last one: what comes after waits until that is known to be taken.
-            assert!(post.sequence() >= *before, "{} came after {before}", post.sequence());
-            *before = post.sequence();
-        }
-        println!("{engine:?}: {} kills, {} callbacks, {repeats} taken twice", kills(), bodies.len());
+        nothing_is_given_up(setup.addresses.grpc).await?;
+        let (count, repeats) = in_order_and_unchanged(&endpoint.taken());
+        println!("{engine:?}: {} kills, {count} callbacks, {repeats} taken twice", kills());
         drop(process);
         Ok(())
     }
+}
+
+/// No callback is dead.
+async fn nothing_is_given_up(grpc: std::net::SocketAddr) -> Result<()> {
+    let states = vec![proto::CallbackState::Dead as i32];
+    let dead = proto::ListCallbacksRequest { states, ..Default::default() };
+    let dead = AdminServiceClient::new(channel(grpc)).list_callbacks(dead).await?.into_inner().callbacks;
+    ensure!(dead.is_empty(), "given up: {dead:?}");
+    Ok(())
+}
+
+/// Of POSTs that were taken: how many there are, and how many of them twice.
+fn in_order_and_unchanged(posts: &[Post]) -> (usize, usize) {
+    let mut bodies: HashMap<&str, &[u8]> = HashMap::new();
+    let (mut newest, mut repeats) = (HashMap::<String, i64>::new(), 0);
+    for post in posts {
+        let known = bodies.insert(post.id(), &post.body);
+        assert!(known.is_none_or(|known| known == post.body), "{} changed", post.id());
+        repeats += usize::from(known.is_some());
+        let before = newest.entry(post.text("message_id")).or_default();
+        // A repeat is of the last one: what comes after waits until that is known to be taken.
+        assert!(post.sequence() >= *before, "{} came after {before}", post.sequence());
+        *before = post.sequence();
+    }
+    (bodies.len(), repeats)
+}
+
+const SECRET: &str = "whsec_AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=";
+/// ACCEPTED, SENT, DELIVERED, READ.
+const STATUSES: usize = 4;
+/// For `CALLBACKS` of any size.
+const LONG: Duration = Duration::from_secs(3_600);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callbacks_that_fail_in_every_way_survive_a_restart_on_sqlite() -> Result<()> {
+    let database = TestDatabase::create(Engine::Sqlite).await?;
+    let folder = tempfile::tempdir()?;
+    restarted("SQLite", Setup::new(&database.url, folder.path()), None).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callbacks_that_fail_in_every_way_survive_restarts_on_postgres() -> Result<()> {
+    let server = tokio::task::spawn_blocking(PostgresServer::start).await??;
+    let folder = tempfile::tempdir()?;
+    restarted("PostgreSQL", Setup::new(&server.url(server.addr), folder.path()), Some(server)).await
+}
+
+/// The gateway is killed when a third has arrived, and PostgreSQL when it is two thirds.
+async fn restarted(on: &str, setup: Setup, server: Option<PostgresServer>) -> Result<()> {
+    let setup = setup.with("callbacks-retries", ["30ms"; 25].join(", ")).with("callbacks-post-limit", "2s");
+    let verifier = Arc::new(Mutex::new(Verifier::start()?));
+    let (reads, mut turn) = (verifier.clone(), 0);
+    let endpoint = Endpoint::start(move |post| {
+        turn += 1;
+        let (way, answer) = misbehave(turn);
+        if let (true, Some(verifier)) = (is_taken(way), reads.lock().unwrap().as_mut()) {
+            verifier.read(post);
+        }
+        answer
+    })
+    .await?;
+    let fake = FakeProvider::start("127.0.0.1:0".parse()?).await?;
+    fake.set_script(Script::default()).map_err(anyhow::Error::msg)?;
+    let mut process = setup.start().await?;
+    let cast = cast::devino();
+    let config = Some((cast.config)(fake.base_url(cast.provider)));
+    let sender = proto::Sender { sender: "acme".into(), callback_secret: SECRET.into(), config, ..Default::default() };
+    let mut admin = AdminServiceClient::new(channel(setup.addresses.grpc));
+    admin.create_sender(proto::CreateSenderRequest { sender: Some(sender) }).await?;
+    let started = Instant::now();
+    let sending = tokio::spawn(send(setup.clone(), endpoint.url("/cb"), wanted().div_ceil(STATUSES)));
+
+    endpoint.until_taken_within(wanted() / 3, LONG).await?;
+    process.kill()?;
+    process = setup.start().await?;
+    endpoint.until_taken_within(wanted() * 2 / 3, LONG).await?;
+    if let Some(server) = &server {
+        tokio::task::block_in_place(|| {
+            server.stop(Stop::Immediate)?;
+            server.start_again()
+        })?;
+    }
+    let accepted = sending.await??;
+    let waiting = async {
+        loop {
+            let read =
+                messages(&setup).await.is_ok_and(|all| all.values().all(|status| *status == MessageStatus::Read));
+            if let (true, Ok(events)) = (read, told(setup.addresses.grpc, &accepted).await) {
+                let taken: HashSet<String> = endpoint.taken().iter().map(|post| post.text("event_id")).collect();
+                if events.is_subset(&taken) {
+                    return events.len();
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    };
+    let events = tokio::time::timeout(LONG, waiting).await.context("not all arrived")?;
+    nothing_is_given_up(setup.addresses.grpc).await?;
+    let (count, repeats) = in_order_and_unchanged(&endpoint.taken());
+    ensure!(count == events, "{count} callbacks of {events} events");
+    let posts = endpoint.posts();
+    ensure!(posts.iter().all(|post| post.is_signed_by(SECRET)), "one was not signed");
+    let verified = match verifier.lock().unwrap().take() {
+        Some(verifier) => verifier.end().map(|()| ", and of those taken by another implementation")?,
+        None => "",
+    };
+    println!(
+        "{on}: {count} callbacks of {} messages over {} POSTs, {repeats} taken twice, signatures verified{verified}; {:.0} s",
+        accepted.len(),
+        posts.len(),
+        started.elapsed().as_secs_f64()
+    );
+    drop(process);
+    Ok(())
+}
+
+/// Sends messages, each accepted once whatever happens to the gateway; gives their ids.
+async fn send(setup: Setup, url: String, count: usize) -> Result<HashSet<String>> {
+    let mut messaging = setup.messaging();
+    let mut ids = HashSet::new();
+    for n in 0..count {
+        let mut request = text("acme", &format!("351910{n:06}"), "olá");
+        request.options = Some(proto::SendOptions {
+            idempotency_key: format!("order {n}"),
+            callback_url: url.clone(),
+            in_doubt_policy: proto::InDoubtPolicy::AtLeastOnce as i32,
+            ..Default::default()
+        });
+        let answer = loop {
+            match messaging.send_message(request.clone()).await {
+                Ok(answer) => break answer.into_inner(),
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        };
+        ids.insert(answer.message_id);
+    }
+    Ok(ids)
 }

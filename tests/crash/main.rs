@@ -6,6 +6,7 @@
 //! messages a caller sends at once, at most (2). `FAULT_SEED` repeats the choices of a run, whose seed is printed.
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
+mod black_hole;
 mod cable;
 mod callbacks;
 mod campaign;
@@ -20,6 +21,8 @@ mod disk;
 #[allow(dead_code, reason = "what the in-process tests need of it")]
 #[path = "../it/callbacks/endpoint.rs"]
 mod endpoint;
+#[path = "../it/callbacks/failing.rs"]
+mod failing;
 mod fallback;
 #[allow(dead_code, reason = "what the in-process tests need of it")]
 #[path = "../it/gateway.rs"]
@@ -32,11 +35,13 @@ mod nats;
 #[allow(dead_code, reason = "what the in-process tests need of it")]
 #[path = "../it/nats/server.rs"]
 mod nats_server;
+mod outbox;
 mod postgres;
 mod process;
 mod provider;
 mod replicas;
 mod restart;
+mod resumed;
 mod scene;
 mod soak;
 mod stop;

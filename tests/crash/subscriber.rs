@@ -93,7 +93,7 @@ async fn follow(mut client: EventServiceClient<Channel>, seen: Arc<Mutex<Seen>>)
     }
 }
 
-fn is_about_the_cursor(status: &tonic::Status) -> bool {
+pub fn is_about_the_cursor(status: &tonic::Status) -> bool {
     use tonic::Code::{FailedPrecondition, InvalidArgument, OutOfRange};
     matches!(status.code(), FailedPrecondition | InvalidArgument | OutOfRange)
 }

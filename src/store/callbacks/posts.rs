@@ -142,7 +142,11 @@ impl Store {
         rows::update(&transaction, "callbacks", ("position", "bigint"), COLUMNS, rows).await?;
         rows::insert(&transaction, attempts).await?;
         call_back(&transaction, done, now).await?;
+        #[cfg(feature = "faults")]
+        crate::faults::reach("posts", "written");
         transaction.commit().await?;
+        #[cfg(feature = "faults")]
+        crate::faults::reach("posts", "committed");
         Ok(answers)
     }
 }

@@ -3,6 +3,7 @@
 mod campaign;
 mod endpoint;
 mod endpoints;
+mod failing;
 mod operators;
 mod posts;
 mod settings;

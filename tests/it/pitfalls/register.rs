@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// Rows of the table: statuses, sending, inbound and media.
-const ROWS: [(char, u32); 3] = [('s', 13), ('o', 18), ('i', 18)];
+/// Rows of the table: statuses; sending; inbound and media; stream, storage and operations.
+const ROWS: [(char, u32); 4] = [('s', 13), ('o', 18), ('i', 18), ('t', 14)];
 
 /// The functions below a folder, by the files that they stand in.
 fn functions(folder: &Path, found: &mut Vec<(String, String)>) {
