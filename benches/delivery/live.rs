@@ -13,6 +13,7 @@ use recado::proto;
 use recado::proto::event::Payload;
 use recado::proto::event_service_client::EventServiceClient;
 use recado::proto::stream_events_response::Item;
+use tokio::task::JoinSet;
 use tonic::Streaming;
 
 use super::load::{Latency, Load};
@@ -58,23 +59,40 @@ pub async fn next_status(
 }
 
 pub async fn measure(server: &Server, load: &mut Load, rate: u32, time: Duration) -> anyhow::Result<Live> {
-    let mut stream = subscribe(server).await?;
+    measure_many(server, load, rate, time, 1).await
+}
+
+/// The same with many subscribers, each on a connection of its own; all arrivals count.
+pub async fn measure_many(
+    server: &Server,
+    load: &mut Load,
+    rate: u32,
+    time: Duration,
+    subscribers: usize,
+) -> anyhow::Result<Live> {
     let expected = (f64::from(rate) * time.as_secs_f64()) as usize;
-    let watching = tokio::spawn(async move {
-        let mut arrived = HashMap::with_capacity(expected);
-        while arrived.len() < expected {
-            let status = next_status(&mut stream).await?;
-            arrived.insert(status.callback_data.parse::<u64>()?, Instant::now());
-        }
-        anyhow::Ok(arrived)
-    });
+    let mut watching = JoinSet::new();
+    for _ in 0..subscribers {
+        let mut stream = subscribe(server).await?;
+        watching.spawn(async move {
+            let mut arrived = HashMap::with_capacity(expected);
+            while arrived.len() < expected {
+                let status = next_status(&mut stream).await?;
+                arrived.insert(status.callback_data.parse::<u64>()?, Instant::now());
+            }
+            anyhow::Ok(arrived)
+        });
+    }
     let calls = load.paced(rate, time).await?;
-    let arrived = watching.await??;
-    let (mut from_call, mut after_answer) = (Vec::with_capacity(expected), Vec::with_capacity(expected));
-    for call in calls {
-        let arrived = *arrived.get(&call.number).context("an event of another run")?;
-        from_call.push(arrived - call.scheduled);
-        after_answer.push(arrived.saturating_duration_since(call.answered));
+    let count = expected * subscribers;
+    let (mut from_call, mut after_answer) = (Vec::with_capacity(count), Vec::with_capacity(count));
+    while let Some(arrived) = watching.join_next().await {
+        let arrived = arrived??;
+        for call in &calls {
+            let arrived = *arrived.get(&call.number).context("an event of another run")?;
+            from_call.push(arrived - call.scheduled);
+            after_answer.push(arrived.saturating_duration_since(call.answered));
+        }
     }
     Ok(Live { from_call: Latency::of(from_call)?, after_answer: Latency::of(after_answer)? })
 }

@@ -6,6 +6,7 @@
 //! figures only say what this machine did.
 
 mod backlog;
+mod bare_stream;
 mod comparator;
 mod database;
 mod life;
@@ -14,6 +15,7 @@ mod load;
 mod paced;
 mod report;
 mod server;
+mod streams;
 
 use std::time::Duration;
 
@@ -60,6 +62,9 @@ struct Args {
     /// This process is the comparator, on this database
     #[arg(long, hide = true, value_name = "URL")]
     comparator: Option<String>,
+    /// This process is the comparator of streams, with events of so many bytes
+    #[arg(long, hide = true, value_name = "BYTES")]
+    stream_comparator: Option<usize>,
     /// How large the comparator's rows are, in bytes
     #[arg(long, hide = true, default_value_t = 0)]
     row_bytes: usize,
@@ -74,6 +79,8 @@ enum Part {
     Pace,
     /// What a million messages that wait cost
     Backlog,
+    /// Events to subscribers, against raw server streaming
+    Streams,
 }
 
 /// How long, and how often.
@@ -90,6 +97,9 @@ async fn main() -> anyhow::Result<()> {
     if let Some(url) = &args.comparator {
         return comparator::serve(url, args.row_bytes).await;
     }
+    if let Some(bytes) = args.stream_comparator {
+        return bare_stream::serve(bytes).await;
+    }
     if !args.bench {
         println!("nothing measured: `./dev bench` or `cargo bench --bench delivery` does, in several minutes");
         return Ok(());
@@ -104,6 +114,7 @@ async fn main() -> anyhow::Result<()> {
         Part::Costs => {}
         Part::Pace => return pace(args.only).await,
         Part::Backlog => return backlog(&args, plan).await,
+        Part::Streams => return streams(args.only, plan).await,
     }
     let mut report = Report::new(plan);
     for kind in [Kind::Sqlite, Kind::Postgres] {
@@ -142,6 +153,19 @@ async fn backlog(args: &Args, plan: Plan) -> anyhow::Result<()> {
             println!("{kind}: {found}");
         }
     }
+    Ok(())
+}
+
+async fn streams(only: Option<Kind>, plan: Plan) -> anyhow::Result<()> {
+    let mut all = String::new();
+    for kind in [Kind::Sqlite, Kind::Postgres] {
+        if only.is_none_or(|only| only == kind) {
+            let rounds = plan.rounds.min(3);
+            let found = streams::measure(kind, rounds, plan.round / 2).await.with_context(|| format!("on {kind}"))?;
+            all += &found.to_string();
+        }
+    }
+    println!("| database | what | gateway | raw tonic | ratio |\n| --- | --- | --- | --- | --- |\n{all}");
     Ok(())
 }
 

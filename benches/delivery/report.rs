@@ -89,14 +89,14 @@ impl Rounds {
 
 /// A median, and between what.
 #[derive(Debug, Clone, Copy)]
-struct Spread {
+pub struct Spread {
     median: f64,
     least: f64,
     most: f64,
 }
 
 impl Spread {
-    fn of(values: impl Iterator<Item = f64>) -> Self {
+    pub fn of(values: impl Iterator<Item = f64>) -> Self {
         let mut values: Vec<f64> = values.collect();
         values.sort_by(f64::total_cmp);
         let at = |place: usize| values.get(place).copied().unwrap_or(f64::NAN);
@@ -104,7 +104,7 @@ impl Spread {
     }
 
     /// With as many digits as a reader needs.
-    fn show(self, digits: usize) -> String {
+    pub fn show(self, digits: usize) -> String {
         format!("{:.digits$} ({:.digits$}-{:.digits$})", self.median, self.least, self.most)
     }
 }

@@ -68,6 +68,13 @@ impl Server {
         Self::start(command).await
     }
 
+    /// The bare server of streams: this very program, too.
+    pub async fn stream_comparator(event_bytes: usize) -> anyhow::Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["--stream-comparator", &event_bytes.to_string()]);
+        Self::start(command).await
+    }
+
     /// `recado fake-provider`, which takes every message at once and posts DELIVERED and READ at once.
     pub async fn fake_provider() -> anyhow::Result<Self> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_recado"));
@@ -113,6 +120,13 @@ impl Server {
     pub async fn connect(&self) -> anyhow::Result<KeyedChannel> {
         let url = format!("http://{}", self.said("grpc_addr")?);
         let channel = Channel::from_shared(url)?.tcp_nodelay(true).connect().await?;
+        Ok(InterceptedService::new(channel, Keyed))
+    }
+
+    /// A connection that takes 64 KiB in advance, as little as HTTP/2 knows.
+    pub async fn connect_narrow(&self) -> anyhow::Result<KeyedChannel> {
+        let endpoint = Channel::from_shared(format!("http://{}", self.said("grpc_addr")?))?;
+        let channel = endpoint.initial_stream_window_size(65_535).tcp_nodelay(true).connect().await?;
         Ok(InterceptedService::new(channel, Keyed))
     }
 

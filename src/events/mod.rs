@@ -2,9 +2,11 @@
 //! everyone reading at their own pace. Writers never wait for readers.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, RwLock};
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock, RwLock};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -36,10 +38,36 @@ struct Inner {
     announced: watch::Sender<Announced>,
 }
 
+/// An event as readers share it.
+#[derive(Debug)]
+pub struct Entry {
+    event: Arc<Event>,
+    answer: OnceLock<Bytes>,
+}
+
+impl Entry {
+    fn new(event: Arc<Event>) -> Arc<Self> {
+        Arc::new(Self { event, answer: OnceLock::new() })
+    }
+
+    /// What all streams that see everything send of it: encoded by the first of them.
+    pub fn answer(&self, encode: impl FnOnce(&Event) -> Bytes) -> Bytes {
+        self.answer.get_or_init(|| encode(&self.event)).clone()
+    }
+}
+
+impl Deref for Entry {
+    type Target = Event;
+
+    fn deref(&self) -> &Event {
+        &self.event
+    }
+}
+
 /// The newest events, without gaps.
 #[derive(Debug)]
 struct Ring {
-    events: VecDeque<Arc<Event>>,
+    events: VecDeque<Arc<Entry>>,
     capacity: usize,
     /// The place of the newest event that is known.
     head: i64,
@@ -56,7 +84,7 @@ impl Ring {
                 return false;
             }
             self.head = event.position;
-            self.events.push_back(event.clone());
+            self.events.push_back(Entry::new(event.clone()));
         }
         let over = self.events.len().saturating_sub(self.capacity);
         self.events.drain(..over);
@@ -64,7 +92,7 @@ impl Ring {
     }
 
     /// What follows on a place, if the ring reaches back that far.
-    fn after(&self, position: i64) -> Option<Vec<Arc<Event>>> {
+    fn after(&self, position: i64) -> Option<Vec<Arc<Entry>>> {
         let first = self.events.front()?.position;
         let skip = usize::try_from(position + 1 - first).ok()?;
         Some(self.events.iter().skip(skip).take(SLICE).cloned().collect())
@@ -75,7 +103,7 @@ impl Ring {
 #[derive(Debug)]
 pub struct Read {
     /// What passed the filter, in order.
-    pub events: Vec<Arc<Event>>,
+    pub events: Vec<Arc<Entry>>,
     /// Up to where nothing is missing.
     pub position: i64,
     /// Whether that is the head.
@@ -220,13 +248,13 @@ impl Log {
         Ok(Read { events, position, caught_up: position >= head })
     }
 
-    async fn page(&self, position: i64) -> Result<Vec<Arc<Event>>, ReadError> {
+    async fn page(&self, position: i64) -> Result<Vec<Arc<Entry>>, ReadError> {
         let events = self.inner.store.events_after(position, PAGE).await?;
         match events.first() {
             // Places have no gaps, so one that is missing was removed.
             Some(first) if first.position != position + 1 => Err(ReadError::Compacted { oldest: first.position - 1 }),
             None => Err(ReadError::Compacted { oldest: self.inner.store.log_head().await? }),
-            _ => Ok(events.into_iter().map(Arc::new).collect()),
+            _ => Ok(events.into_iter().map(|event| Entry::new(Arc::new(event))).collect()),
         }
     }
 
@@ -239,7 +267,7 @@ impl Log {
         }
         let full = found.len() as u64 == PAGE;
         let known = found.into_iter().filter(|event| event.position <= head);
-        let events: Vec<_> = known.map(Arc::new).collect();
+        let events: Vec<_> = known.map(|event| Entry::new(Arc::new(event))).collect();
         let position = match events.last() {
             Some(last) if full => last.position,
             _ => head,
@@ -269,7 +297,7 @@ mod tests {
         positions.map(|position| Arc::new(event(position))).collect()
     }
 
-    fn places(events: Option<Vec<Arc<Event>>>) -> Option<Vec<i64>> {
+    fn places(events: Option<Vec<Arc<Entry>>>) -> Option<Vec<i64>> {
         events.map(|events| events.iter().map(|event| event.position).collect())
     }
 

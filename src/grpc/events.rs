@@ -128,59 +128,9 @@ impl Events {
             senders: visible_senders(&self.0, caller, senders).await?,
         })
     }
-}
 
-fn cursor(text: &str, field: &str, violations: &mut Violations) -> Option<Cursor> {
-    violations.check(field, text.parse())
-}
-
-fn time(time: prost_types::Timestamp, field: &str, violations: &mut Violations) -> Option<Millis> {
-    let time = convert::millis(time).ok_or((Reason::Invalid, "not a time".to_owned()));
-    // Clocks differ a little; but nothing can be said of a time that has not come.
-    let past = time.and_then(|time| match time > now_ms() + CLOCKS_MS {
-        true => Err((Reason::Invalid, "the time lies ahead".to_owned())),
-        false => Ok(time),
-    });
-    violations.check(field, past)
-}
-
-fn beginning(given: bool, violations: &mut Violations) -> Option<Start> {
-    if !given {
-        violations.add("from_beginning", Reason::Invalid, "must be true; without a start the log is read from now on");
-    }
-    given.then_some(Start::Beginning)
-}
-
-fn stream_start(start: Option<proto::stream_events_request::Start>, violations: &mut Violations) -> Option<Start> {
-    use proto::stream_events_request::Start as Given;
-    match start {
-        Some(Given::AfterCursor(text)) => cursor(&text, "after_cursor", violations).map(Start::After),
-        Some(Given::FromTime(given)) => time(given, "from_time", violations).map(Start::Time),
-        Some(Given::FromBeginning(given)) => beginning(given, violations),
-        Some(Given::Subscription(given)) => name(&given, violations).map(Start::Subscription),
-        None => Some(Start::Now),
-    }
-}
-
-fn heartbeat(interval: Option<prost_types::Duration>, violations: &mut Violations) -> Duration {
-    let Some(interval) = interval else { return HEARTBEAT_DEFAULT };
-    match convert::duration(interval).filter(|interval| HEARTBEAT_RANGE.contains(interval)) {
-        Some(interval) => interval,
-        None => {
-            violations.add("heartbeat_interval", Reason::Invalid, "a heartbeat comes every 1 s to 5 min");
-            HEARTBEAT_DEFAULT
-        }
-    }
-}
-
-#[tonic::async_trait]
-impl EventService for Events {
-    type StreamEventsStream = Answers;
-
-    async fn stream_events(
-        &self,
-        request: Request<proto::StreamEventsRequest>,
-    ) -> Result<Response<Self::StreamEventsStream>, Status> {
+    /// Opens a stream; its answers are encoded.
+    pub(super) async fn open(&self, request: Request<proto::StreamEventsRequest>) -> Result<Response<Answers>, Status> {
         let caller = auth::caller(&request, Scope::Read)?;
         let remote = request.remote_addr();
         let request = request.into_inner();
@@ -229,6 +179,62 @@ impl EventService for Events {
         let follow = Follow { services, caller, filter, position, told: position, beat, named, answers, end };
         self.0.streams.spawn(follow.run(attached));
         Ok(Response::new(stream))
+    }
+}
+
+fn cursor(text: &str, field: &str, violations: &mut Violations) -> Option<Cursor> {
+    violations.check(field, text.parse())
+}
+
+fn time(time: prost_types::Timestamp, field: &str, violations: &mut Violations) -> Option<Millis> {
+    let time = convert::millis(time).ok_or((Reason::Invalid, "not a time".to_owned()));
+    // Clocks differ a little; but nothing can be said of a time that has not come.
+    let past = time.and_then(|time| match time > now_ms() + CLOCKS_MS {
+        true => Err((Reason::Invalid, "the time lies ahead".to_owned())),
+        false => Ok(time),
+    });
+    violations.check(field, past)
+}
+
+fn beginning(given: bool, violations: &mut Violations) -> Option<Start> {
+    if !given {
+        violations.add("from_beginning", Reason::Invalid, "must be true; without a start the log is read from now on");
+    }
+    given.then_some(Start::Beginning)
+}
+
+fn stream_start(start: Option<proto::stream_events_request::Start>, violations: &mut Violations) -> Option<Start> {
+    use proto::stream_events_request::Start as Given;
+    match start {
+        Some(Given::AfterCursor(text)) => cursor(&text, "after_cursor", violations).map(Start::After),
+        Some(Given::FromTime(given)) => time(given, "from_time", violations).map(Start::Time),
+        Some(Given::FromBeginning(given)) => beginning(given, violations),
+        Some(Given::Subscription(given)) => name(&given, violations).map(Start::Subscription),
+        None => Some(Start::Now),
+    }
+}
+
+fn heartbeat(interval: Option<prost_types::Duration>, violations: &mut Violations) -> Duration {
+    let Some(interval) = interval else { return HEARTBEAT_DEFAULT };
+    match convert::duration(interval).filter(|interval| HEARTBEAT_RANGE.contains(interval)) {
+        Some(interval) => interval,
+        None => {
+            violations.add("heartbeat_interval", Reason::Invalid, "a heartbeat comes every 1 s to 5 min");
+            HEARTBEAT_DEFAULT
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl EventService for Events {
+    type StreamEventsStream = futures::stream::Empty<Result<proto::StreamEventsResponse, Status>>;
+
+    /// Answered by [`super::stream`], which never lets a call come here.
+    async fn stream_events(
+        &self,
+        _request: Request<proto::StreamEventsRequest>,
+    ) -> Result<Response<Self::StreamEventsStream>, Status> {
+        Err(Status::unimplemented("streams are served as encoded answers"))
     }
 
     async fn list_events(

@@ -5,7 +5,9 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::FutureExt as _;
+use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::MissedTickBehavior;
@@ -16,7 +18,7 @@ use super::{Services, answer, seen};
 use crate::access::Caller;
 use crate::domain::{Cursor, EventFilter, Millis, now_ms};
 use crate::error::Error;
-use crate::events::ReadError;
+use crate::events::{Entry, ReadError};
 use crate::proto;
 use crate::proto::stream_events_response::Item;
 
@@ -53,22 +55,22 @@ pub(super) struct Follow {
     pub told: i64,
     pub beat: Duration,
     pub named: Option<Named>,
-    pub answers: mpsc::Sender<proto::StreamEventsResponse>,
+    pub answers: mpsc::Sender<Bytes>,
     pub end: Arc<OnceLock<Status>>,
 }
 
-/// What a client reads: the answers, and then why there are no more, however late it comes for them. The word needs no place
+/// What a client reads: the answers, encoded, and then why there are no more, however late it comes for them. The word needs no place
 /// in the channel, so nobody waits for a client that reads nothing.
 #[derive(Debug)]
 pub struct Answers {
-    answers: mpsc::Receiver<proto::StreamEventsResponse>,
+    answers: mpsc::Receiver<Bytes>,
     end: Arc<OnceLock<Status>>,
     ended: bool,
 }
 
 impl Answers {
     /// Both ends of a stream that holds so many answers, and the place for its last word.
-    pub(super) fn channel(buffer: usize) -> (mpsc::Sender<proto::StreamEventsResponse>, Arc<OnceLock<Status>>, Self) {
+    pub(super) fn channel(buffer: usize) -> (mpsc::Sender<Bytes>, Arc<OnceLock<Status>>, Self) {
         let (sender, answers) = mpsc::channel(buffer);
         let end = Arc::new(OnceLock::new());
         (sender, end.clone(), Self { answers, end, ended: false })
@@ -76,7 +78,7 @@ impl Answers {
 }
 
 impl futures::Stream for Answers {
-    type Item = Result<proto::StreamEventsResponse, Status>;
+    type Item = Result<Bytes, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         match std::task::ready!(self.answers.poll_recv(context)) {
@@ -148,8 +150,8 @@ impl Follow {
         loop {
             let read = services.log.read(self.position, &self.filter).await.map_err(|error| self.read_error(error))?;
             for event in &read.events {
-                let event_seen = seen::event(&self.caller, answer::event(event, services.store.epoch()));
-                self.send(Item::Event(event_seen)).await?;
+                let answer = self.answer(event);
+                self.send_encoded(answer).await?;
                 self.position = event.position;
                 self.told = event.position;
             }
@@ -258,9 +260,21 @@ impl Follow {
         })
     }
 
-    /// Gives one answer to HTTP/2; ends the stream when nothing is taken for too long.
+    /// An event as this stream tells it: for callers who see all senders always the same, and then encoded already.
+    fn answer(&self, event: &Entry) -> Bytes {
+        let epoch = self.services.store.epoch();
+        match self.caller.senders.is_empty() {
+            true => event.answer(|event| encoded(Item::Event(answer::event(event, epoch)))),
+            false => encoded(Item::Event(seen::event(&self.caller, answer::event(event, epoch)))),
+        }
+    }
+
     async fn send(&mut self, item: Item) -> Result<(), End> {
-        let answer = proto::StreamEventsResponse { item: Some(item) };
+        self.send_encoded(encoded(item)).await
+    }
+
+    /// Gives one answer to HTTP/2; ends the stream when nothing is taken for too long.
+    async fn send_encoded(&mut self, answer: Bytes) -> Result<(), End> {
         match self.answers.try_send(answer) {
             Ok(()) => Ok(()),
             Err(TrySendError::Closed(_)) => Err(End::Gone),
@@ -277,4 +291,8 @@ impl Follow {
             }
         }
     }
+}
+
+fn encoded(item: Item) -> Bytes {
+    proto::StreamEventsResponse { item: Some(item) }.encode_to_vec().into()
 }

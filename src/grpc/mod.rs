@@ -33,6 +33,7 @@ mod sender;
 pub mod server;
 mod stats;
 pub mod status;
+mod stream;
 mod subscriptions;
 pub mod templates;
 pub mod upload;

@@ -17,11 +17,11 @@ use super::auth::Authenticate;
 use super::events::Events;
 use super::messaging::Messaging;
 use super::opt_outs::OptOuts;
+use super::stream::EventStreams;
 use super::templates::Templates;
 use super::{MAX_REQUEST, Services, WireLayer};
 use crate::config::{Grpc, Tls};
 use crate::proto::admin_service_server::AdminServiceServer;
-use crate::proto::event_service_server::EventServiceServer;
 use crate::proto::messaging_service_server::MessagingServiceServer;
 use crate::proto::opt_out_service_server::OptOutServiceServer;
 use crate::proto::template_service_server::TemplateServiceServer;
@@ -46,7 +46,7 @@ impl Health {
         let names = [
             "",
             MessagingServiceServer::<Messaging>::NAME,
-            EventServiceServer::<Events>::NAME,
+            EventStreams::NAME,
             TemplateServiceServer::<Templates>::NAME,
             OptOutServiceServer::<OptOuts>::NAME,
             AdminServiceServer::<Admin>::NAME,
@@ -71,7 +71,7 @@ pub fn serve(
     let authenticate = Authenticate(services.access.clone());
     let stop = services.stop.clone();
     let messaging = MessagingServiceServer::new(Messaging(services.clone()));
-    let events = EventServiceServer::new(Events(services.clone()));
+    let events = EventStreams::new(Events(services.clone()));
     let templates = TemplateServiceServer::new(Templates(services.clone()));
     let opt_outs = OptOutServiceServer::new(OptOuts(services.clone()));
     let admin = AdminServiceServer::new(Admin(services));
@@ -94,7 +94,7 @@ pub fn serve(
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
         .add_service(InterceptedService::new(messaging.max_decoding_message_size(MAX_REQUEST), authenticate.clone()))
-        .add_service(InterceptedService::new(events.max_decoding_message_size(MAX_REQUEST), authenticate.clone()))
+        .add_service(InterceptedService::new(events, authenticate.clone()))
         .add_service(InterceptedService::new(templates.max_decoding_message_size(MAX_REQUEST), authenticate.clone()))
         .add_service(InterceptedService::new(opt_outs.max_decoding_message_size(MAX_REQUEST), authenticate.clone()))
         .add_service(InterceptedService::new(admin.max_decoding_message_size(MAX_REQUEST), authenticate));

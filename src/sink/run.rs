@@ -14,7 +14,7 @@ use super::remote::{Answer, Behind, Remote, Taken};
 use super::wire::outgoing;
 use super::{BEAT, Complaints, Held, Sink, Trouble};
 use crate::domain::{Event, EventFilter};
-use crate::events::ReadError;
+use crate::events::{Entry, ReadError};
 use crate::store::StoreError;
 
 /// Publishes under way, at most.
@@ -33,7 +33,7 @@ struct Run<'s> {
     /// Up to where the log was read.
     read: i64,
     /// What was read and is not published yet.
-    waiting: VecDeque<Arc<Event>>,
+    waiting: VecDeque<Arc<Entry>>,
     /// What the next one must be behind.
     behind: Behind,
 }
@@ -136,7 +136,7 @@ impl Run<'_> {
     }
 
     /// The next event; `None` when there is none yet.
-    async fn next_event(&mut self) -> Result<Option<Arc<Event>>, Trouble> {
+    async fn next_event(&mut self) -> Result<Option<Arc<Entry>>, Trouble> {
         if self.waiting.is_empty() {
             match self.sink.log.read(self.read, &EventFilter::default()).await {
                 Ok(read) => {

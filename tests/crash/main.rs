@@ -27,6 +27,8 @@ mod fallback;
 #[allow(dead_code, reason = "what the in-process tests need of it")]
 #[path = "../it/gateway.rs"]
 mod gateway;
+#[cfg(target_os = "linux")]
+mod idle_streams;
 mod judge;
 mod judge_tests;
 mod load;

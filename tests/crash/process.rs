@@ -103,9 +103,11 @@ impl Setup {
     /// Starts the process, and does not wait for it.
     pub fn spawn(&self) -> Result<Process> {
         let log = File::options().create(true).append(true).open(&self.log)?;
-        // Files that may not grow must be an error to the gateway, as a full disk is, and not a signal.
+        // Files that may not grow must be an error to the gateway, as a full disk is, and not a signal. Thousands of connections
+        // need as many handles as it can get.
         let mut command = Command::new("sh");
-        command.args(["-c", r#"trap '' XFSZ; exec "$0" "$@""#, env!("CARGO_BIN_EXE_recado")]);
+        let script = r#"trap '' XFSZ; ulimit -n "$(ulimit -H -n)" 2>/dev/null; exec "$0" "$@""#;
+        command.args(["-c", script, env!("CARGO_BIN_EXE_recado")]);
         // Settings of whoever runs the tests are none of the gateway's.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("RECADO_")) {
             command.env_remove(name);
