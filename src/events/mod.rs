@@ -15,6 +15,8 @@ use crate::store::{Announced, Appended, Store, StoreError};
 
 /// Events that one read of the database brings, at most.
 const PAGE: u64 = 500;
+/// The same for one stream, which holds them until they are sent.
+const SHARE: u64 = 128;
 /// Events that one read of the ring brings, at most.
 const SLICE: usize = 256;
 /// How often the database is asked for what other replicas wrote.
@@ -230,6 +232,8 @@ impl Log {
 
     /// Reads on from a place: from the ring, or from the database where the ring does not reach back that far.
     ///
+    /// The way to the database is boxed: streams that wait for what is new do not go it, and need no room for it.
+    ///
     /// # Errors
     /// [`ReadError::Compacted`] when what follows was removed; the store's.
     pub async fn read(&self, position: i64, filter: &EventFilter) -> Result<Read, ReadError> {
@@ -240,8 +244,10 @@ impl Log {
         let in_ring = self.inner.ring.read().unwrap_or_else(|e| e.into_inner()).after(position);
         let events = match in_ring {
             Some(events) => events,
-            None if !filter.message_ids.is_empty() => return self.read_by_message(position, head, filter).await,
-            None => self.page(position).await?,
+            None if !filter.message_ids.is_empty() => {
+                return Box::pin(self.read_by_message(position, head, filter)).await;
+            }
+            None => Box::pin(self.page(position)).await?,
         };
         let position = events.last().map_or(position, |event| event.position);
         let events = events.into_iter().filter(|event| filter.lets_through(event)).collect();
@@ -249,7 +255,7 @@ impl Log {
     }
 
     async fn page(&self, position: i64) -> Result<Vec<Arc<Entry>>, ReadError> {
-        let events = self.inner.store.events_after(position, PAGE).await?;
+        let events = self.inner.store.events_after(position, SHARE).await?;
         match events.first() {
             // Places have no gaps, so one that is missing was removed.
             Some(first) if first.position != position + 1 => Err(ReadError::Compacted { oldest: first.position - 1 }),
@@ -260,12 +266,12 @@ impl Log {
 
     /// The history of a few messages, by their index, up to a head; then the walk goes on from there.
     async fn read_by_message(&self, position: i64, head: i64, filter: &EventFilter) -> Result<Read, ReadError> {
-        let found = self.inner.store.events_of_messages_after(&filter.message_ids, position, PAGE).await?;
+        let found = self.inner.store.events_of_messages_after(&filter.message_ids, position, SHARE).await?;
         // Asked after the read: what is there now was there then.
         if self.inner.store.record_time(position + 1).await?.is_none() {
             return Err(ReadError::Compacted { oldest: self.inner.store.log_oldest().await? - 1 });
         }
-        let full = found.len() as u64 == PAGE;
+        let full = found.len() as u64 == SHARE;
         let known = found.into_iter().filter(|event| event.position <= head);
         let events: Vec<_> = known.map(|event| Entry::new(Arc::new(event))).collect();
         let position = match events.last() {

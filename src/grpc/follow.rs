@@ -18,7 +18,7 @@ use super::{Services, answer, seen};
 use crate::access::Caller;
 use crate::domain::{Cursor, EventFilter, Millis, now_ms};
 use crate::error::Error;
-use crate::events::{Entry, ReadError};
+use crate::events::{Entry, Read, ReadError};
 use crate::proto;
 use crate::proto::stream_events_response::Item;
 
@@ -116,7 +116,7 @@ impl Follow {
         metrics::gauge!("recado_streams").decrement(1.0);
         if let Some(named) = &self.named {
             // When the store is away, the hold runs out by itself.
-            let _ = self.services.store.release_subscription(&named.owner, &named.name, named.stream).await;
+            let _ = Box::pin(self.services.store.release_subscription(&named.owner, &named.name, named.stream)).await;
         }
         let why = match end {
             End::Gone => "the client went".to_owned(),
@@ -138,6 +138,7 @@ impl Follow {
         }
     }
 
+    /// What is seldom awaited is boxed: thousands of streams do nothing but wait, and each would keep room for all of it.
     async fn steps(&mut self, attached: proto::Attached) -> Result<(), End> {
         self.send(Item::Attached(attached)).await?;
         let mut beat = tokio::time::interval_at(tokio::time::Instant::now() + self.beat, self.beat);
@@ -149,39 +150,41 @@ impl Follow {
         let mut live = false;
         loop {
             let read = services.log.read(self.position, &self.filter).await.map_err(|error| self.read_error(error))?;
-            for event in &read.events {
-                let answer = self.answer(event);
+            // Encoded at once: a reader that stops in the midst of them holds the bytes, and not the events.
+            let events: Vec<_> = read.events.iter().map(|event| (event.position, self.answer(event))).collect();
+            let Read { position, caught_up, .. } = read;
+            for (position, answer) in events {
                 self.send_encoded(answer).await?;
-                self.position = event.position;
-                self.told = event.position;
+                self.position = position;
+                self.told = position;
             }
-            self.position = read.position;
+            self.position = position;
             // A client whose filter lets little through would come back with a cursor that is gone (T6).
             let goes = announced.borrow_and_update().events;
             if self.told < goes && self.told < self.position {
-                self.send_checkpoint().await?;
+                Box::pin(self.send_checkpoint()).await?;
             }
-            if read.caught_up && !live {
+            if caught_up && !live {
                 live = true;
                 self.send(Item::CaughtUp(proto::CaughtUp { cursor: self.cursor() })).await?;
             }
             if services.stop.is_cancelled() {
-                return self.say_goodbye().await;
+                return Box::pin(self.say_goodbye()).await;
             }
             if watch.tick().now_or_never().is_some() {
-                self.look().await?;
+                Box::pin(self.look()).await?;
             }
-            if !read.caught_up {
+            if !caught_up {
                 // In the midst of a long replay, too.
                 if beat.tick().now_or_never().is_some() {
-                    self.on_beat().await?;
+                    Box::pin(self.on_beat()).await?;
                 }
                 continue;
             }
             tokio::select! {
                 () = services.log.wait_beyond(self.position) => {}
-                _ = beat.tick() => self.on_beat().await?,
-                _ = watch.tick() => self.look().await?,
+                _ = beat.tick() => Box::pin(self.on_beat()).await?,
+                _ = watch.tick() => Box::pin(self.look()).await?,
                 // The sender lives in the log.
                 _ = announced.changed() => {}
                 () = services.stop.cancelled() => {}
