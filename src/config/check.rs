@@ -200,6 +200,13 @@ impl Config {
         if nats.servers.is_empty() && (ways.contains(&true) || nats.ca.is_some()) {
             problems.push("nats.url is empty, and how to connect to it is set".into());
         }
+        let encrypted = nats.servers.iter().filter(|server| server.scheme() == "tls").count();
+        if encrypted > 0 && encrypted < nats.servers.len() {
+            problems.push("nats.url has servers with tls:// and others without; all must be spoken to alike".into());
+        }
+        if nats.ca.is_some() && !nats.servers.is_empty() && encrypted == 0 {
+            problems.push("nats.ca is set and nats.url has no tls://, so nothing would be checked by it".into());
+        }
     }
 
     fn check_retention(&self, problems: &mut Vec<String>) {

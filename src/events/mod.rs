@@ -203,14 +203,11 @@ impl Log {
     /// Takes in what was announced, here or by another replica. After an erasure the ring begins anew: what it held may be
     /// what was erased.
     pub fn hear(&self, announced: Announced) {
-        let mut erased = false;
-        self.inner.announced.send_if_modified(|known| {
-            erased = known.erasures != announced.erasures;
-            std::mem::replace(known, announced) != announced
-        });
-        if erased {
+        // The ring first: whoever hears of the erasure and reads again must not find there what was erased.
+        if self.inner.announced.borrow().erasures != announced.erasures {
             self.inner.ring.write().unwrap_or_else(|e| e.into_inner()).events.clear();
         }
+        self.inner.announced.send_if_modified(|known| std::mem::replace(known, announced) != announced);
     }
 
     /// Up to which place events will be removed, as it is announced.

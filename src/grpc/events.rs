@@ -342,6 +342,16 @@ impl EventService for Events {
         };
         violations.into_result()?;
         let owner = owner(&caller, &request.api_key_id)?;
+        if owner == crate::sink::OWNER {
+            return Err(Error::Precondition {
+                reason: "SUBSCRIPTION_NOT_MOVABLE",
+                message: "what NATS has already is where the sink goes on, so its subscription cannot be moved; \
+                          docs/operations.md says how to publish again"
+                    .into(),
+                metadata: Vec::new(),
+            }
+            .into());
+        }
         let position = self.place(to.unwrap_or(Start::Now)).await?;
         self.0.store.seek_subscription(owner, &name, position, now_ms()).await.map_err(Error::from)?;
         let subscription = Some(self.subscription(owner, &name).await?);

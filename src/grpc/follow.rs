@@ -59,8 +59,8 @@ pub(super) struct Follow {
     pub end: Arc<OnceLock<Status>>,
 }
 
-/// What a client reads: the answers, encoded, and then why there are no more, however late it comes for them. The word needs no place
-/// in the channel, so nobody waits for a client that reads nothing.
+/// What a client reads: the answers, encoded, and then why there are no more, however late it comes for them. The word needs
+/// no place in the channel, so nobody waits for a client that reads nothing.
 #[derive(Debug)]
 pub struct Answers {
     answers: mpsc::Receiver<Bytes>,

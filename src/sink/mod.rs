@@ -7,6 +7,7 @@
 //!
 //! [`place`] decides where to begin, [`run`] keeps many publishes under way, [`remote`] speaks to NATS.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
@@ -39,6 +40,8 @@ const STORE: Duration = Duration::from_secs(2);
 const WAIT_FIRST: Duration = Duration::from_millis(100);
 /// The longest one.
 const WAIT_CAP: Duration = Duration::from_secs(5);
+/// Different troubles that are told of until it works again.
+const WORDS: usize = 20;
 
 /// What the sink needs.
 #[derive(Debug)]
@@ -59,13 +62,13 @@ enum Trouble {
     /// Nothing can be said to NATS.
     #[error("NATS is away: {0}")]
     Away(String),
-    /// NATS answers, and not what it should.
+    /// NATS takes no message: it says why, or not even that.
     #[error("NATS does not take events: {0}")]
     Refused(String),
     /// A message came between ours: the place must be looked up again.
     #[error("somebody else writes to the stream")]
     Overtaken,
-    /// The subscription was moved, or another replica has it.
+    /// The subscription was deleted, or another replica has it.
     #[error("the subscription is held no longer")]
     NotHeld,
     /// The store says nothing at all.
@@ -86,29 +89,35 @@ struct Held {
     position: i64,
     /// What of that the store knows.
     stored: i64,
-    /// Where to begin whatever the stream says: the subscription was moved, or NATS knew an event by its id that is not the
-    /// newest. Until a message of ours is in the stream again.
+    /// Where to begin whatever the stream says: NATS knew an event by its id that is not the newest. Until a message of ours is
+    /// in the stream again.
     from: Option<i64>,
     /// Somebody else writes so often that no condition holds: one message at a time, without any. Until one is taken.
     alone: bool,
     /// How often in a row a condition did not hold.
     overtaken: u32,
+    /// It was said that the stream holds another log's events.
+    told_other_log: bool,
 }
 
 /// Says what is wrong once, however often it is found.
 #[derive(Debug, Default)]
 struct Complaints {
-    last: Option<String>,
+    /// What was said since it last worked: several troubles may take turns.
+    said: HashSet<String>,
     count: u32,
+    /// Up to where it was said that retention removed events.
+    skipped: i64,
+    /// Up to where it was said that payloads were left out.
+    left_out: i64,
 }
 
 impl Complaints {
     /// Says it, and how long to wait.
     fn about(&mut self, trouble: &Trouble) -> Duration {
         let text = trouble.to_string();
-        if self.last.as_ref() != Some(&text) {
+        if self.said.len() < WORDS && self.said.insert(text.clone()) {
             tracing::error!(error = %text, "events are not published; trying again");
-            self.last = Some(text);
         }
         self.count = self.count.saturating_add(1);
         WAIT_FIRST.saturating_mul(1 << (self.count - 1).min(10)).min(WAIT_CAP)
@@ -116,10 +125,15 @@ impl Complaints {
 
     /// It works again.
     fn over(&mut self) {
-        self.count = 0;
-        if self.last.take().is_some() {
+        if self.quiet() {
             tracing::info!("events are published again");
         }
+    }
+
+    /// Another replica publishes, or this one does again; tells whether anything was said.
+    fn quiet(&mut self) -> bool {
+        self.count = 0;
+        !std::mem::take(&mut self.said).is_empty()
     }
 }
 
@@ -130,6 +144,7 @@ impl Sink {
         while !stop.is_cancelled() {
             // What it published last is awaited, and the hold given back: `stop` is heard in there.
             let Err(trouble) = self.connected(&mut complaints, &stop).await else { return };
+            metrics::gauge!("recado_nats_connected").set(0.0);
             wait(complaints.about(&trouble), &stop).await;
         }
     }
@@ -152,7 +167,7 @@ impl Sink {
                 }
                 None => {
                     // Another replica has it, and this one stands by.
-                    complaints.over();
+                    complaints.quiet();
                     tokio::select! {
                         () = wait(BEAT, stop) => Ok(()),
                         trouble = remote.lost() => Err(trouble),
@@ -208,10 +223,12 @@ impl Sink {
             from: None,
             alone: false,
             overtaken: 0,
+            told_other_log: false,
         }))
     }
 
-    /// Publishes with one hold, until it is lost, the connection is, or the gateway stops (`Ok`).
+    /// Publishes with one hold, until it is lost, something is in the way, or the gateway stops (`Ok`). Whoever cannot publish
+    /// gives the hold back: another replica may be better placed.
     async fn publish(
         &self,
         remote: &Remote,
@@ -220,19 +237,9 @@ impl Sink {
         stop: &CancellationToken,
     ) -> Result<(), Trouble> {
         while !stop.is_cancelled() {
-            let trouble = match self.run_on(remote, held, complaints, stop).await {
-                Ok(()) => return Ok(()),
-                Err(Trouble::NotHeld) => {
-                    self.moved(held).await?;
-                    continue;
-                }
-                Err(Trouble::Overtaken) => continue,
-                Err(trouble @ Trouble::Away(_)) => return Err(trouble),
-                Err(trouble) => trouble,
-            };
-            tokio::select! {
-                () = wait(complaints.about(&trouble), stop) => {}
-                trouble = remote.lost() => return Err(trouble),
+            match self.run_on(remote, held, complaints, stop).await {
+                Err(Trouble::Overtaken) => wait(WAIT_FIRST.saturating_mul(held.overtaken).min(WAIT_CAP), stop).await,
+                ended => return ended,
             }
         }
         Ok(())
@@ -256,20 +263,6 @@ impl Sink {
             Ok(Err(error)) => Err(error.into()),
             Err(_) => Err(Trouble::Silence),
         }
-    }
-
-    /// After the hold was lost: whoever moved the subscription means the sink to go on from there.
-    async fn moved(&self, held: &mut Held) -> Result<(), Trouble> {
-        let found = self.store.subscription(OWNER, NAME).await?;
-        let Some(found) = found.filter(|found| found.holder.is_none()) else { return Err(Trouble::NotHeld) };
-        let again = self.take_hold().await?.ok_or(Trouble::NotHeld)?;
-        tracing::info!(
-            from = held.position,
-            to = found.position,
-            "the sink's subscription was moved; going on from there"
-        );
-        *held = Held { from: Some(again.position), ..again };
-        Ok(())
     }
 
     async fn let_go(&self, held: &Held) {

@@ -19,6 +19,8 @@ use crate::config;
 
 /// How long NATS may take to answer.
 const ANSWER: Duration = Duration::from_secs(3);
+/// How often the client asks whether the connection lives; the third ping without an answer ends it.
+const PING: Duration = Duration::from_secs(3);
 /// Tries of the client to get its connection back by itself, at all servers that it has heard of; they take some seconds.
 /// After that it is made anew, with what is then in the files of credentials and certificates.
 const TRIES: usize = 12;
@@ -32,7 +34,7 @@ const LOOK_BACK: u64 = 1_000;
 pub(super) struct Remote {
     jetstream: Context,
     up: watch::Receiver<bool>,
-    pub stream: String,
+    name: String,
     pub prefix: String,
     keep: Option<Duration>,
 }
@@ -84,6 +86,9 @@ impl Remote {
             .name("recado")
             .connection_timeout(ANSWER)
             .request_timeout(Some(ANSWER))
+            .ping_interval(PING)
+            // Servers that others tell of come without a scheme: they must not be spoken to in the clear either.
+            .require_tls(config.servers.iter().any(|server| server.scheme() == "tls"))
             .max_reconnects(servers.len() + TRIES)
             .event_callback(move |event| {
                 heed(&sign, &event);
@@ -108,8 +113,8 @@ impl Remote {
         tracing::info!(host = server.host, port = server.port, version = server.version, "connected to NATS");
         metrics::gauge!("recado_nats_connected").set(1.0);
         let jetstream = jetstream::context::ContextBuilder::new().timeout(ANSWER).build(client);
-        let (stream, prefix) = (config.stream.clone(), config.subject_prefix.clone());
-        Ok(Self { jetstream, up, stream, prefix, keep })
+        let (name, prefix) = (config.stream.clone(), config.subject_prefix.clone());
+        Ok(Self { jetstream, up, name, prefix, keep })
     }
 
     /// Waits until the connection is lost.
@@ -147,8 +152,8 @@ impl Remote {
     }
 
     async fn stream(&self) -> Result<Stream, Trouble> {
-        let refused = |error: &dyn std::fmt::Display| Trouble::Refused(format!("the stream {}: {error}", self.stream));
-        match self.jetstream.get_stream(&self.stream).await {
+        let refused = |error: &dyn std::fmt::Display| Trouble::Refused(format!("the stream {}: {error}", self.name));
+        match self.jetstream.get_stream(&self.name).await {
             Ok(stream) => return Ok(stream),
             Err(error) => match error.kind() {
                 GetStreamErrorKind::JetStream(cause) if cause.error_code() == ErrorCode::STREAM_NOT_FOUND => {}
@@ -156,22 +161,23 @@ impl Remote {
             },
         }
         let config = jetstream::stream::Config {
-            name: self.stream.clone(),
+            name: self.name.clone(),
             description: Some("Events of Recado, which alone writes here".into()),
             subjects: vec![self.subjects()],
             storage: StorageType::File,
-            duplicate_window: DUPLICATES,
+            // NATS wants it to be no longer than messages are kept.
+            duplicate_window: self.keep.map_or(DUPLICATES, |keep| keep.min(DUPLICATES)),
             max_age: self.keep.unwrap_or_default(),
             ..Default::default()
         };
         // Another replica that is faster makes the same one, and NATS takes that for done.
         let stream = self.jetstream.create_stream(config).await.map_err(|error| refused(&error))?;
-        tracing::info!(stream = self.stream, "there was no such stream; it was made");
+        tracing::info!(stream = self.name, "there was no such stream; it was made");
         Ok(stream)
     }
 
     /// All subjects of events.
-    pub fn subjects(&self) -> String {
+    fn subjects(&self) -> String {
         format!("{}.>", self.prefix)
     }
 
@@ -202,7 +208,7 @@ impl Remote {
         let mut message = PublishMessage::build()
             .payload(event.payload.into())
             .message_id(&event.event_id)
-            .expected_stream(&self.stream)
+            .expected_stream(&self.name)
             .header(CURSOR, event.cursor.as_str());
         message = match behind {
             Behind::Sequence(sequence) => message.expected_last_sequence(sequence),

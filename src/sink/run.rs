@@ -1,6 +1,7 @@
 //! One run: from where the stream stands, with many publishes under way, until something is in the way.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::place::{Known, Newest, Start, start};
-use super::remote::{Answer, Behind, Remote, Taken};
+use super::remote::{Answer, Behind, Found, Remote, Taken};
 use super::wire::outgoing;
 use super::{BEAT, Complaints, Held, Sink, Trouble};
 use crate::domain::{Event, EventFilter};
@@ -29,9 +30,12 @@ struct Run<'s> {
     sink: &'s Sink,
     remote: &'s Remote,
     held: &'s mut Held,
+    complaints: &'s mut Complaints,
     bytes_max: usize,
     /// Up to where the log was read.
     read: i64,
+    /// Up to where events were published, answered or not.
+    sent: i64,
     /// What was read and is not published yet.
     waiting: VecDeque<Arc<Entry>>,
     /// What the next one must be behind.
@@ -48,16 +52,25 @@ impl Sink {
         stop: &CancellationToken,
     ) -> Result<(), Trouble> {
         self.keep(held).await?;
-        let found = tokio::select! {
-            found = remote.look_up() => found?,
-            trouble = remote.lost() => return Err(trouble),
-        };
+        let found = self.look_up(remote, held).await?;
         let start = self.start(found.newest.as_ref(), held).await?;
-        tell(start, held.stored);
+        tell(start, held);
         held.position = start.position();
-        let (read, behind) = (held.position, Behind::Sequence(found.sequence));
-        let waiting = VecDeque::new();
-        Run { sink: self, remote, held, bytes_max: found.bytes_max, read, waiting, behind }.go(complaints, stop).await
+        let (sent, behind) = (held.position, Behind::Sequence(found.sequence));
+        let (bytes_max, waiting) = (found.bytes_max, VecDeque::new());
+        Run { sink: self, remote, held, complaints, bytes_max, read: sent, sent, waiting, behind }.go(stop).await
+    }
+
+    /// Behind many messages of others it may take longer than a lease.
+    async fn look_up(&self, remote: &Remote, held: &mut Held) -> Result<Found, Trouble> {
+        let mut looking = pin!(remote.look_up());
+        loop {
+            tokio::select! {
+                found = &mut looking => return found,
+                trouble = remote.lost() => return Err(trouble),
+                () = tokio::time::sleep(BEAT) => self.keep(held).await?,
+            }
+        }
     }
 
     async fn start(&self, newest: Option<&Newest>, held: &Held) -> Result<Start, StoreError> {
@@ -68,18 +81,22 @@ impl Sink {
             at_newest = event.filter(|event| event.position == position).map(|event| event.id);
         }
         let head = self.store.log_head().await?;
-        let known = Known { epoch: self.store.epoch(), head, at_newest, own: held.position, from: held.from };
+        let oldest = self.store.log_oldest().await? - 1;
+        let known = Known { epoch: self.store.epoch(), head, oldest, at_newest, own: held.position, from: held.from };
         Ok(start(newest, &known))
     }
 }
 
 /// What an operator must know of where it begins.
-fn tell(start: Start, stored: i64) {
+fn tell(start: Start, held: &mut Held) {
+    let stored = held.stored;
     match start {
         Start::Lost(position, count) => {
             tracing::error!(position, count, "the stream lost the end of what it had taken; publishing it again");
         }
+        Start::OtherLog(_) if held.told_other_log => {}
         Start::OtherLog(position) => {
+            held.told_other_log = true;
             metrics::counter!("recado_nats_other_log_total").increment(1);
             tracing::error!(
                 position,
@@ -94,27 +111,38 @@ fn tell(start: Start, stored: i64) {
 }
 
 impl Run<'_> {
-    async fn go(mut self, complaints: &mut Complaints, stop: &CancellationToken) -> Result<(), Trouble> {
+    async fn go(mut self, stop: &CancellationToken) -> Result<(), Trouble> {
         let mut under_way = FuturesOrdered::new();
         let mut beat = tokio::time::interval_at(tokio::time::Instant::now() + BEAT, BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let log = self.sink.log.clone();
+        let mut announced = log.announcements();
         loop {
+            if announced.has_changed().unwrap_or(false) {
+                announced.mark_unchanged();
+                // What was erased must not go out as it was read before.
+                self.waiting.clear();
+                self.read = self.sent;
+            }
             while under_way.len() < self.window() {
                 let Some(event) = self.next_event().await? else { break };
                 under_way.push_back(self.publish(&event).await?);
             }
             let caught_up = self.waiting.is_empty() && under_way.len() < self.window();
+            if caught_up && under_way.is_empty() {
+                // Further than the last answer where the end of the log was removed unpublished.
+                self.held.position = self.held.position.max(self.read);
+            }
             tokio::select! {
                 Some((position, taken)) = under_way.next() => {
                     self.hear(position, taken)?;
-                    complaints.over();
+                    self.complaints.over();
                 }
                 () = log.wait_beyond(self.read), if caught_up => {}
                 _ = beat.tick() => {
                     self.sink.keep(self.held).await?;
                     if under_way.is_empty() {
-                        complaints.over();
+                        self.complaints.over();
                     }
                 }
                 trouble = self.remote.lost() => return Err(trouble),
@@ -144,10 +172,18 @@ impl Run<'_> {
                     self.waiting.extend(read.events);
                 }
                 Err(ReadError::Compacted { oldest }) => {
-                    let count = (oldest - self.read).max(0);
-                    metrics::counter!("recado_nats_skipped_total").increment(count.unsigned_abs());
-                    tracing::error!(count, "retention removed events before they were published; going on after them");
+                    // Not again when another run comes to the same gap.
+                    let count = (oldest - self.read.max(self.complaints.skipped)).max(0);
+                    if count > 0 {
+                        self.complaints.skipped = oldest;
+                        metrics::counter!("recado_nats_skipped_total").increment(count.unsigned_abs());
+                        tracing::error!(
+                            count,
+                            "retention removed events before they were published; going on after them"
+                        );
+                    }
                     self.read = oldest;
+                    self.sent = oldest;
                 }
                 Err(ReadError::Store(error)) => return Err(error.into()),
             }
@@ -157,7 +193,9 @@ impl Run<'_> {
 
     async fn publish(&mut self, event: &Event) -> Result<Answer, Trouble> {
         let message = outgoing(&self.remote.prefix, event, self.sink.store.epoch(), self.bytes_max);
-        if let Some(bytes) = message.left_out {
+        self.sent = event.position;
+        if let Some(bytes) = message.left_out.filter(|_| event.position > self.complaints.left_out) {
+            self.complaints.left_out = event.position;
             metrics::counter!("recado_nats_left_out_total").increment(1);
             tracing::error!(event = %event.id, bytes, "an event is larger than NATS takes; published without its payload");
         }

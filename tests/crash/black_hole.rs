@@ -23,7 +23,7 @@ const PADDING: usize = 4_000;
 
 /// Only pings can find anybody: beats and the patience with slow consumers are far longer than the test.
 fn pinging(setup: Setup) -> Setup {
-    setup.with("grpc-ping-interval", "300ms").with("grpc-ping-limit", "300ms").with("events-slow-consumer", "1h")
+    setup.with("grpc-ping-interval", "1s").with("grpc-ping-limit", "3s").with("events-slow-consumer", "1h")
 }
 
 on_both_databases! {

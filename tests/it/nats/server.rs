@@ -93,14 +93,16 @@ impl NatsServer {
         messages(&self.jetstream().await?).await
     }
 
-    /// Waits until the newest message is of this event, then gives all messages.
+    /// Waits until the newest message is of this event or a later one, then gives all messages.
     pub async fn messages_up_to(&self, event: &proto::Event) -> Result<Vec<StreamMessage>> {
         let jetstream = self.jetstream().await?;
+        let place = |cursor: &str| cursor.parse::<recado::domain::Cursor>().map(|cursor| cursor.position).ok();
         let asking = async {
             loop {
                 if let Ok(stream) = jetstream.get_stream(STREAM).await
                     && let Ok(last) = stream.get_last_raw_message_by_subject(&format!("{PREFIX}.>")).await
-                    && last.headers.get("Nats-Msg-Id").is_some_and(|id| id.as_str() == event.event_id)
+                    && let Some(cursor) = last.headers.get("Recado-Cursor")
+                    && place(cursor.as_str()) >= place(&event.cursor)
                 {
                     return messages(&jetstream).await;
                 }
