@@ -260,10 +260,10 @@ fn how_to_connect_to_nats_is_checked_and_no_secret_is_repeated() {
     let with = |pairs: &[(&'static str, &str)]| {
         pairs.iter().fold(Flags::default(), |flags, (key, value)| flags.with(key, *value))
     };
-    let several = ("nats.url", "nats://a:4222, tls://b.example.com");
+    let several = ("nats.url", "tls://a:4222, tls://b.example.com");
     let config = read("", &[], with(&[several, ("nats.user", "u"), ("nats.password", "p")])).unwrap();
     let servers: Vec<&str> = config.nats.servers.iter().map(Url::as_str).collect();
-    assert_eq!(servers, ["nats://a:4222", "tls://b.example.com"]);
+    assert_eq!(servers, ["tls://a:4222", "tls://b.example.com"]);
     assert!(read("", &[], Flags::default()).unwrap().nats.servers.is_empty());
     let table: &[(&[(&str, &str)], &str)] = &[
         (&[("nats.url", "localhost:4222")], "nats://HOST:PORT"),
@@ -277,6 +277,8 @@ fn how_to_connect_to_nats_is_checked_and_no_secret_is_repeated() {
         (&[several, ("nats.password", "s3cret")], "nats.user is not"),
         (&[several, ("nats.user", "u"), ("nats.token", "s3cret")], "more than one"),
         (&[("nats.token", "s3cret")], "nats.url is empty"),
+        (&[("nats.url", "tls://a, nats://b")], "spoken to alike"),
+        (&[("nats.url", "nats://a"), ("nats.ca", "roots.pem")], "nothing would be checked"),
     ];
     for (pairs, expected) in table {
         let said = refused("", &[], with(pairs));

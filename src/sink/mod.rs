@@ -176,7 +176,9 @@ impl Sink {
             };
             match ended {
                 Ok(()) => {}
-                Err(Trouble::NotHeld) => tracing::info!("another replica publishes now"),
+                Err(Trouble::NotHeld) => tracing::info!("the hold on the sink's subscription was lost"),
+                // The connection is kept: it knows the other servers of its cluster.
+                Err(trouble @ Trouble::Refused(_)) => wait(complaints.about(&trouble), stop).await,
                 Err(trouble @ Trouble::Away(_)) => self.wait_for(&remote, &trouble, complaints, stop).await?,
                 Err(trouble) => return Err(trouble),
             }

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::{self, stream};
 use futures::{StreamExt as _, TryStreamExt as _};
+use recado::domain::Cursor;
 use recado::proto;
 use tempfile::TempDir;
 
@@ -96,13 +97,14 @@ impl NatsServer {
     /// Waits until the newest message is of this event or a later one, then gives all messages.
     pub async fn messages_up_to(&self, event: &proto::Event) -> Result<Vec<StreamMessage>> {
         let jetstream = self.jetstream().await?;
-        let place = |cursor: &str| cursor.parse::<recado::domain::Cursor>().map(|cursor| cursor.position).ok();
+        let place = |cursor: &str| cursor.parse::<Cursor>().ok().map(|Cursor { epoch, position }| (epoch, position));
+        let wanted = place(&event.cursor).context("an event without a cursor")?;
         let asking = async {
             loop {
                 if let Ok(stream) = jetstream.get_stream(STREAM).await
                     && let Ok(last) = stream.get_last_raw_message_by_subject(&format!("{PREFIX}.>")).await
                     && let Some(cursor) = last.headers.get("Recado-Cursor")
-                    && place(cursor.as_str()) >= place(&event.cursor)
+                    && place(cursor.as_str()).is_some_and(|(epoch, at)| epoch == wanted.0 && at >= wanted.1)
                 {
                     return messages(&jetstream).await;
                 }
