@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use prost::Message as _;
 use tonic::{Request, Response, Status};
 
 use super::follow::{Answers, Follow};
@@ -27,6 +28,10 @@ const BUFFER: usize = 64;
 const PAGE_DEFAULT: i32 = 100;
 /// Events on a page, at most.
 const PAGE_MAX: i32 = 1_000;
+/// Bytes of events in one answer, at most, but for a single event: clients read 4 MiB unless they are told otherwise.
+const PAGE_BYTES: usize = 3 * 1024 * 1024;
+/// Messages that one filter names, at most.
+const IDS_MAX: usize = 10_000;
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -115,7 +120,11 @@ impl Events {
                 }
             }
         }
-        let ids = filter.message_ids.iter().enumerate();
+        if filter.message_ids.len() > IDS_MAX {
+            let description = format!("{} messages; {IDS_MAX} at most", filter.message_ids.len());
+            violations.add("filter.message_ids", Reason::TooLong, description);
+        }
+        let ids = filter.message_ids.iter().enumerate().take(IDS_MAX);
         let message_ids = ids
             .filter_map(|(i, id)| violations.check(format!("filter.message_ids[{i}]"), id.parse::<MessageId>()))
             .collect();
@@ -258,17 +267,20 @@ impl EventService for Events {
         // What other replicas wrote a moment ago is read as well: the page must not end before the head that is known.
         let head = self.0.store.log_head().await.map_err(Error::from)?;
         let epoch = self.0.store.epoch();
-        let mut events = Vec::with_capacity(size);
-        while position < head && events.len() < size {
+        let (mut events, mut bytes) = (Vec::with_capacity(size), 0);
+        'page: while position < head && events.len() < size {
             self.0.log.wait_beyond(position).await;
             let read = self.0.log.read(position, &filter).await.map_err(|error| self.read_error(error))?;
-            let room = size - events.len();
-            position = match read.events.len() > room {
-                true => read.events[room - 1].position,
-                false => read.position,
-            };
-            let page = read.events.iter().take(room);
-            events.extend(page.map(|event| seen::event(&caller, answer::event(event, epoch))));
+            for event in &read.events {
+                let seen = seen::event(&caller, answer::event(event, epoch));
+                bytes += seen.encoded_len();
+                if events.len() == size || (bytes > PAGE_BYTES && !events.is_empty()) {
+                    break 'page;
+                }
+                events.push(seen);
+                position = event.position;
+            }
+            position = read.position;
         }
         Ok(Response::new(proto::ListEventsResponse {
             events,

@@ -104,6 +104,30 @@ on_both_databases! {
         Ok(())
     }
 
+    async fn a_page_is_no_larger_than_clients_read(engine) {
+        use proto::list_events_request::Start;
+        let mut gateway = TestGateway::start(engine).await?;
+        gateway.fill(900, &"x".repeat(4_096)).await?;
+        let (mut start, mut sizes) = (Start::FromBeginning(true), Vec::new());
+        loop {
+            let request = proto::ListEventsRequest { start: Some(start), page_size: 1_000, ..Default::default() };
+            // The client reads 4 MiB, as all do that are not told otherwise.
+            let answer = gateway.events.list_events(request).await?.into_inner();
+            sizes.push(answer.events.len());
+            if answer.caught_up {
+                break;
+            }
+            start = Start::AfterCursor(answer.next_cursor);
+        }
+        assert_eq!((sizes.len(), sizes.iter().sum::<usize>()), (2, 901), "{sizes:?}");
+        let message_ids = vec![recado::domain::MessageId::generate().to_string(); 10_001];
+        let filter = Some(proto::EventFilter { message_ids, ..filter() });
+        let refused = gateway.events.list_events(proto::ListEventsRequest { filter, ..Default::default() }).await;
+        assert_eq!(refused.unwrap_err().code(), tonic::Code::InvalidArgument);
+        gateway.stop().await?;
+        Ok(())
+    }
+
     async fn pages_are_the_same_log_with_the_same_cursors(engine) {
         use proto::list_events_request::Start;
         let mut gateway = TestGateway::start(engine).await?;
