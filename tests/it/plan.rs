@@ -229,7 +229,7 @@ on_both_databases! {
 
         // As if it were not paused, before anything goes: the plan is the row's word, the rest is arithmetic.
         let rows = gateway.rows().await?;
-        crate::tools::execute(&rows, "UPDATE messages SET lane = NULL WHERE attempt = 0 AND lane IS NOT NULL").await?;
+        crate::tools::execute(&rows, "UPDATE messages SET lane = NULL, head = NULL WHERE attempt = 0 AND lane IS NOT NULL").await?;
         gateway.set_state("acme", SenderState::Active).await?;
         let now = recado::domain::now_ms();
         let same = gateway.plan(message(text("acme", &number(1), "x"))).await?;
