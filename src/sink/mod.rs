@@ -96,8 +96,6 @@ struct Held {
     alone: bool,
     /// How often in a row a condition did not hold.
     overtaken: u32,
-    /// It was said that the stream holds another log's events.
-    told_other_log: bool,
 }
 
 /// Says what is wrong once, however often it is found.
@@ -108,8 +106,8 @@ struct Complaints {
     count: u32,
     /// Up to where it was said that retention removed events.
     skipped: i64,
-    /// Up to where it was said that payloads were left out.
-    left_out: i64,
+    /// It was said that the stream holds another log's events; until it holds ours.
+    other_log: bool,
 }
 
 impl Complaints {
@@ -225,7 +223,6 @@ impl Sink {
             from: None,
             alone: false,
             overtaken: 0,
-            told_other_log: false,
         }))
     }
 

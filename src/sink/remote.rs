@@ -64,8 +64,8 @@ pub(super) enum Behind {
 /// What became of a message.
 #[derive(Debug)]
 pub(super) enum Taken {
-    /// It is the newest now.
-    Newly,
+    /// It is the newest now; where its payload was left out, the bytes that it had.
+    Newly { left_out: Option<usize> },
     /// It was there already.
     Before,
 }
@@ -223,7 +223,7 @@ impl Remote {
         Ok(Box::pin(async move {
             let taken = match answer.into_future().await {
                 Ok(ack) if ack.duplicate => Ok(Taken::Before),
-                Ok(_) => Ok(Taken::Newly),
+                Ok(_) => Ok(Taken::Newly { left_out: event.left_out }),
                 Err(error) => Err(trouble(&error, &event.subject)),
             };
             (event.position, taken)

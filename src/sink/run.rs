@@ -54,7 +54,7 @@ impl Sink {
         self.keep(held).await?;
         let found = self.look_up(remote, held).await?;
         let start = self.start(found.newest.as_ref(), held).await?;
-        tell(start, held);
+        tell(start, held.stored, complaints);
         held.position = start.position();
         let (sent, behind) = (held.position, Behind::Sequence(found.sequence));
         let (bytes_max, waiting) = (found.bytes_max, VecDeque::new());
@@ -88,15 +88,14 @@ impl Sink {
 }
 
 /// What an operator must know of where it begins.
-fn tell(start: Start, held: &mut Held) {
-    let stored = held.stored;
+fn tell(start: Start, stored: i64, complaints: &mut Complaints) {
+    let told = std::mem::replace(&mut complaints.other_log, matches!(start, Start::OtherLog(_)));
     match start {
         Start::Lost(position, count) => {
             tracing::error!(position, count, "the stream lost the end of what it had taken; publishing it again");
         }
-        Start::OtherLog(_) if held.told_other_log => {}
+        Start::OtherLog(_) if told => {}
         Start::OtherLog(position) => {
-            held.told_other_log = true;
             metrics::counter!("recado_nats_other_log_total").increment(1);
             tracing::error!(
                 position,
@@ -194,11 +193,6 @@ impl Run<'_> {
     async fn publish(&mut self, event: &Event) -> Result<Answer, Trouble> {
         let message = outgoing(&self.remote.prefix, event, self.sink.store.epoch(), self.bytes_max);
         self.sent = event.position;
-        if let Some(bytes) = message.left_out.filter(|_| event.position > self.complaints.left_out) {
-            self.complaints.left_out = event.position;
-            metrics::counter!("recado_nats_left_out_total").increment(1);
-            tracing::error!(event = %event.id, bytes, "an event is larger than NATS takes; published without its payload");
-        }
         let next = Behind::Event(message.event_id.clone());
         let behind = std::mem::replace(&mut self.behind, next);
         let behind = if self.held.alone { Behind::Anything } else { behind };
@@ -209,8 +203,16 @@ impl Run<'_> {
     fn hear(&mut self, position: i64, taken: Result<Taken, Trouble>) -> Result<(), Trouble> {
         let held = &mut *self.held;
         match taken {
-            Ok(Taken::Newly) => {
+            Ok(Taken::Newly { left_out }) => {
                 metrics::counter!("recado_nats_published_total").increment(1);
+                if let Some(bytes) = left_out {
+                    metrics::counter!("recado_nats_left_out_total").increment(1);
+                    tracing::error!(
+                        position,
+                        bytes,
+                        "an event is larger than NATS takes; published without its payload"
+                    );
+                }
                 held.position = position;
                 (held.from, held.alone, held.overtaken) = (None, false, 0);
                 Ok(())

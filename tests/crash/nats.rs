@@ -1,7 +1,6 @@
 //! The event log in NATS over kills: of the gateway, of nats-server, of one of two replicas, of PostgreSQL. Every event of
 //! the log is in the stream, in order, and once: what is published again NATS knows by its id.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -9,12 +8,12 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use recado::proto;
 use recado::proto::admin_service_client::AdminServiceClient;
-use recado::proto::event_service_client::EventServiceClient;
 
 use crate::gateway::{Engine, TestDatabase};
 use crate::load::{Load, Plan};
 use crate::nats_server::{self, NatsServer};
 use crate::on_both_databases;
+use crate::outbox::all_events;
 use crate::postgres::{PostgresServer, Stop};
 use crate::process::{Process, Setup, channel, complaints, wait_for};
 use crate::scene::{kills, rounds, seed};
@@ -65,7 +64,7 @@ impl World {
     /// Lets the callers finish; then the stream must be the log.
     async fn end(self, setup: &Setup) -> Result<()> {
         let (sent, _) = self.load.finish().await?;
-        let log = all_events(setup.addresses.grpc).await?;
+        let log = all_events(setup).await?;
         let newest = log.last().context("nothing was recorded")?;
         let messages = self.server.messages_up_to(newest).await;
         let complaints = || format!("the last complaints of the gateway:\n{}", complaints(&setup.log));
@@ -80,21 +79,6 @@ impl World {
 
 fn publishing(setup: Setup, server: &NatsServer) -> Setup {
     setup.with("nats-url", server.url())
-}
-
-async fn all_events(grpc: SocketAddr) -> Result<Vec<proto::Event>> {
-    use proto::list_events_request::Start;
-    let mut client = EventServiceClient::new(channel(grpc));
-    let (mut start, mut events) = (Start::FromBeginning(true), Vec::new());
-    loop {
-        let request = proto::ListEventsRequest { start: Some(start), page_size: 1_000, ..Default::default() };
-        let page = client.list_events(request).await?.into_inner();
-        events.extend(page.events);
-        if page.caught_up {
-            return Ok(events);
-        }
-        start = Start::AfterCursor(page.next_cursor);
-    }
 }
 
 on_both_databases! {

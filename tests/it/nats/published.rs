@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
+use prost::Message as _;
 use recado::fake::FakeProvider;
 use recado::proto;
 use recado::proto::seek_subscription_request::To;
@@ -96,6 +97,33 @@ async fn place(connection: &sea_orm::DatabaseConnection) -> Result<(i64, bool)> 
     let statement = sea_orm::Statement::from_string(connection.get_database_backend(), text);
     let row = connection.query_one_raw(statement).await?.expect("the sink has a place");
     Ok((row.try_get("", "position")?, row.try_get("", "held")?))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_large_for_the_stream_keeps_its_place() -> Result<()> {
+    let server = NatsServer::start().await?;
+    let config = async_nats::jetstream::stream::Config {
+        name: STREAM.into(),
+        subjects: vec![format!("{}.>", server::PREFIX)],
+        max_message_size: 3_000,
+        ..Default::default()
+    };
+    server.jetstream().await?.create_stream(config).await?;
+    let mut gateway = TestGateway::start_with(Engine::Sqlite, publishing(&server)).await?;
+    gateway.fill(3, &"x".repeat(4_096)).await?;
+    let log = gateway.all_events().await?;
+    let messages = server.messages_up_to(&log[3]).await?;
+    assert_eq!((messages.len(), log.len()), (4, 4));
+    for (n, (message, event)) in messages.iter().zip(&log).enumerate() {
+        let told = proto::Event::decode(message.payload.clone())?;
+        let part = proto::Event { payload: event.payload.clone().filter(|_| n == 0), ..event.clone() };
+        assert_eq!((told, message.headers.get("Recado-Payload-Left-Out").is_some()), (part, n > 0));
+    }
+    caught_up(&gateway).await?;
+    let metrics = crate::events::objects::metrics(&gateway).await?;
+    assert!(metrics.contains("recado_nats_left_out_total 3"), "{metrics}");
+    gateway.stop().await?;
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
