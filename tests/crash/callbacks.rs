@@ -22,7 +22,7 @@ use crate::gateway::{Engine, TestDatabase, text};
 use crate::on_both_databases;
 use crate::outbox::messages;
 use crate::postgres::{PostgresServer, Stop};
-use crate::process::{Setup, channel, wait_for};
+use crate::process::{PATIENCE, Setup, channel, wait_for};
 use crate::scene::{kills, seed};
 
 /// Messages before each kill, each with four statuses at the sandbox.
@@ -123,8 +123,11 @@ fn in_order_and_unchanged(posts: &[Post]) -> (usize, usize) {
 const SECRET: &str = "whsec_AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=";
 /// ACCEPTED, SENT, DELIVERED, READ.
 const STATUSES: usize = 4;
-/// For `CALLBACKS` of any size.
-const LONG: Duration = Duration::from_secs(3_600);
+
+/// How long so many callbacks may take, a few at a time.
+fn long() -> Duration {
+    PATIENCE + Duration::from_millis(100) * wanted() as u32
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn callbacks_that_fail_in_every_way_survive_a_restart_on_sqlite() -> Result<()> {
@@ -165,10 +168,10 @@ async fn restarted(on: &str, setup: Setup, server: Option<PostgresServer>) -> Re
     let started = Instant::now();
     let sending = tokio::spawn(send(setup.clone(), endpoint.url("/cb"), wanted().div_ceil(STATUSES)));
 
-    endpoint.until_taken_within(wanted() / 3, LONG).await?;
+    endpoint.until_taken_within(wanted() / 3, long()).await?;
     process.kill()?;
     process = setup.start().await?;
-    endpoint.until_taken_within(wanted() * 2 / 3, LONG).await?;
+    endpoint.until_taken_within(wanted() * 2 / 3, long()).await?;
     if let Some(server) = &server {
         tokio::task::block_in_place(|| {
             server.stop(Stop::Immediate)?;
@@ -189,7 +192,7 @@ async fn restarted(on: &str, setup: Setup, server: Option<PostgresServer>) -> Re
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
     };
-    let events = tokio::time::timeout(LONG, waiting).await.context("not all arrived")?;
+    let events = tokio::time::timeout(long(), waiting).await.context("not all arrived")?;
     nothing_is_given_up(setup.addresses.grpc).await?;
     let (count, repeats) = in_order_and_unchanged(&endpoint.taken());
     ensure!(count == events, "{count} callbacks of {events} events");
