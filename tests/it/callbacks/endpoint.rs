@@ -198,11 +198,15 @@ impl Endpoint {
                 let mut script = self.script.lock().unwrap();
                 script(&post)
             };
-            post.taken = answer.is_taken();
-            // In the ledger before the answer: whoever hears it finds it there.
-            if !matches!(answer, Answer::Slow(_)) {
-                self.posts.lock().unwrap().push(post.clone());
-            }
+            // In the ledger before the answer: whoever hears it finds it there. Its place is that of its coming, also when the
+            // answer takes so long that a gateway killed meanwhile is back and has posted more.
+            let slow = matches!(answer, Answer::Slow(_));
+            post.taken = answer.is_taken() && !slow;
+            let place = {
+                let mut posts = self.posts.lock().unwrap();
+                posts.push(post);
+                posts.len() - 1
+            };
             let said = match answer {
                 Answer::Say(status) => format!("HTTP/1.1 {status} x\r\ncontent-length: 0\r\n\r\n"),
                 Answer::With(status, name, value) => {
@@ -210,7 +214,7 @@ impl Endpoint {
                 }
                 Answer::Slow(wait) => {
                     tokio::time::sleep(wait).await;
-                    self.posts.lock().unwrap().push(post);
+                    self.posts.lock().unwrap()[place].taken = true;
                     "HTTP/1.1 200 x\r\ncontent-length: 2\r\n\r\nok".to_owned()
                 }
                 Answer::Endless => {
