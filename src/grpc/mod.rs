@@ -23,6 +23,7 @@ mod convert;
 mod download;
 mod erase;
 pub mod events;
+mod fit;
 mod follow;
 mod journal;
 pub mod messaging;
