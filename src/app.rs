@@ -62,7 +62,7 @@ pub struct App {
     /// Ends the writer, last of all.
     stop_writer: CancellationToken,
     drain: Duration,
-    health: grpc::server::Health,
+    health: grpc::health::Health,
 }
 
 /// Passes what the writer committed to those who wait for it.

@@ -1,10 +1,14 @@
 //! What must fit together before anything starts.
 
 use std::fmt::Display;
+use std::path::Path;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use secrecy::ExposeSecret as _;
 use url::Url;
 
@@ -189,6 +193,13 @@ impl Config {
                 nats.subject_prefix
             ));
         }
+        if nats.subject_prefix.starts_with(['$', '_']) {
+            problems.push(format!(
+                "nats.subject_prefix is {:?}; subjects that begin with '$' or '_' are NATS's own ($JS, $SYS, _INBOX): \
+                 events there would be taken for its answers, or refused",
+                nats.subject_prefix
+            ));
+        }
         if nats.password.is_some() && nats.user.is_empty() {
             problems.push("nats.password is set and nats.user is not".into());
         }
@@ -206,6 +217,11 @@ impl Config {
         }
         if nats.ca.is_some() && !nats.servers.is_empty() && encrypted == 0 {
             problems.push("nats.ca is set and nats.url has no tls://, so nothing would be checked by it".into());
+        }
+        if let Some(file) = &nats.ca
+            && let Err(why) = check_roots(file)
+        {
+            problems.push(format!("nats.ca is {}, {why}", file.display()));
         }
     }
 
@@ -262,6 +278,22 @@ impl Config {
             ));
         }
     }
+}
+
+/// Whether a file has roots, and nothing else in the place of one. The client of NATS reads it at each connection, and says
+/// of one that is empty only that the server's certificate is of nobody.
+fn check_roots(file: &Path) -> Result<(), String> {
+    let certificates: Vec<_> = CertificateDer::pem_file_iter(file)
+        .and_then(Iterator::collect)
+        .map_err(|error| format!("which cannot be read: {error}"))?;
+    if certificates.is_empty() {
+        return Err("which has no certificate in it; it must be PEM, with BEGIN CERTIFICATE".into());
+    }
+    let mut roots = RootCertStore::empty();
+    for (n, certificate) in certificates.into_iter().enumerate() {
+        roots.add(certificate).map_err(|error| format!("whose certificate {} is none: {error}", n + 1))?;
+    }
+    Ok(())
 }
 
 /// The forms that [`crate::seal`] reads.

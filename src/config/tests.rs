@@ -274,6 +274,10 @@ fn how_to_connect_to_nats_is_checked_and_no_secret_is_repeated() {
         (&[several, ("nats.stream", "")], "nats.stream"),
         (&[several, ("nats.subject_prefix", "a..b")], "nats.subject_prefix"),
         (&[several, ("nats.subject_prefix", "a.*")], "nats.subject_prefix"),
+        (&[several, ("nats.subject_prefix", "_INBOX")], "NATS's own"),
+        (&[several, ("nats.subject_prefix", "_INBOX.recado")], "NATS's own"),
+        (&[several, ("nats.subject_prefix", "$JS.API")], "NATS's own"),
+        (&[several, ("nats.subject_prefix", "$SYS")], "NATS's own"),
         (&[several, ("nats.password", "s3cret")], "nats.user is not"),
         (&[several, ("nats.user", "u"), ("nats.token", "s3cret")], "more than one"),
         (&[("nats.token", "s3cret")], "nats.url is empty"),
@@ -284,8 +288,38 @@ fn how_to_connect_to_nats_is_checked_and_no_secret_is_repeated() {
         let said = refused("", &[], with(pairs));
         assert!(said.contains(expected) && !said.contains("s3cret"), "{said}");
     }
+    // Only its beginning is NATS's.
+    assert!(read("", &[], with(&[several, ("nats.subject_prefix", "acme._x.y_")])).is_ok());
     let given = with(&[("nats.url", "nats://u:s3cret@a"), ("nats.token", "s3cret")]);
     let explained = Layers::read(&given, environment(&[])).unwrap().explain();
     let shown: Vec<&str> = explained.iter().filter(|line| line.value == "(hidden)").map(|line| line.key).collect();
     assert_eq!(shown, ["nats.url", "nats.token"]);
+}
+
+#[test]
+fn a_file_of_roots_for_nats_is_read_before_anything_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let certified = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let (root, key) = (certified.cert.pem(), certified.signing_key.serialize_pem());
+    let broken = "-----BEGIN CERTIFICATE-----\nb2zDoQ==\n-----END CERTIFICATE-----\n";
+    let with = |name: &str, text: Option<&str>| {
+        let file = folder.path().join(name);
+        if let Some(text) = text {
+            std::fs::write(&file, text).unwrap();
+        }
+        Flags::default().with("nats.url", "tls://a").with("nats.ca", file.display().to_string())
+    };
+    for (name, text, expected) in [
+        ("missing", None, "cannot be read"),
+        ("a-folder/", None, "cannot be read"),
+        ("empty", Some(""), "no certificate in it"),
+        ("a-key", Some(&*key), "no certificate in it"),
+        ("no-pem", Some("roots"), "no certificate in it"),
+        ("cut", Some(&root[..root.len() / 2]), "cannot be read"),
+        ("the-second-is-none", Some(&format!("{root}{broken}")), "whose certificate 2 is none"),
+    ] {
+        let said = refused("", &[], with(name, text));
+        assert!(said.contains("nats.ca is") && said.contains(name) && said.contains(expected), "{name}: {said}");
+    }
+    read("", &[], with("right", Some(&format!("{root}{root}")))).unwrap();
 }

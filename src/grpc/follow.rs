@@ -14,7 +14,7 @@ use tokio::time::MissedTickBehavior;
 use tonic::Status;
 use uuid::Uuid;
 
-use super::{Services, answer, seen};
+use super::{Services, answer, seen, status};
 use crate::access::Caller;
 use crate::domain::{Cursor, EventFilter, Millis, now_ms};
 use crate::error::Error;
@@ -118,16 +118,18 @@ impl Follow {
             // When the store is away, the hold runs out by itself.
             let _ = Box::pin(self.services.store.release_subscription(&named.owner, &named.name, named.stream)).await;
         }
-        let why = match end {
-            End::Gone => "the client went".to_owned(),
-            End::Stopped => "the gateway stops".to_owned(),
+        let (reason, why) = match end {
+            End::Gone => ("CLIENT_GONE".to_owned(), "the client went".to_owned()),
+            End::Stopped => ("GOING_AWAY".to_owned(), "the gateway stops".to_owned()),
             End::Failed(error) => {
-                let why = error.to_string();
+                let (why, told) = (error.to_string(), Status::from(error));
+                let reason = status::reason(&told);
                 // Set before the sender is dropped with `self`, which is what the client reads up to.
-                let _ = self.end.set(error.into());
-                why
+                let _ = self.end.set(told);
+                (reason, why)
             }
         };
+        metrics::counter!("recado_streams_ended_total", "reason" => reason).increment(1);
         tracing::info!(key = %self.caller.id, position = self.position, why, "a stream ended");
     }
 

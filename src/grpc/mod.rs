@@ -23,7 +23,9 @@ mod convert;
 mod download;
 mod erase;
 pub mod events;
+mod fit;
 mod follow;
+pub mod health;
 mod journal;
 pub mod messaging;
 pub mod opt_outs;
@@ -41,6 +43,9 @@ mod wire;
 
 pub(crate) use answer::event;
 pub use wire::{MAX_REQUEST, WireLayer};
+
+/// When to come back to a gateway that stops.
+const SOON: Duration = Duration::from_secs(1);
 
 /// What the services share; cheap to clone.
 #[derive(Debug, Clone)]

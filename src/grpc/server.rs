@@ -6,15 +6,16 @@ use std::time::Duration;
 use anyhow::Context as _;
 use futures::TryStreamExt as _;
 use tokio::net::{TcpListener, TcpStream};
+use tonic::service::LayerExt as _;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
-use tonic_health::ServingStatus;
-use tonic_health::server::HealthReporter;
+use tower::util::MapRequestLayer;
 
 use super::admin::Admin;
 use super::auth::Authenticate;
 use super::events::Events;
+use super::health::{Health, ends_with};
 use super::messaging::Messaging;
 use super::opt_outs::OptOuts;
 use super::stream::EventStreams;
@@ -26,37 +27,6 @@ use crate::proto::messaging_service_server::MessagingServiceServer;
 use crate::proto::opt_out_service_server::OptOutServiceServer;
 use crate::proto::template_service_server::TemplateServiceServer;
 
-/// What health checks are told: the server as a whole, and each service by name.
-#[derive(Debug, Clone)]
-pub struct Health(HealthReporter);
-
-impl Health {
-    /// All is well.
-    pub async fn set_serving(&self) {
-        self.set(ServingStatus::Serving).await;
-    }
-
-    /// No new calls, please: the gateway stops.
-    pub async fn set_not_serving(&self) {
-        self.set(ServingStatus::NotServing).await;
-    }
-
-    async fn set(&self, status: ServingStatus) {
-        use tonic::server::NamedService as _;
-        let names = [
-            "",
-            MessagingServiceServer::<Messaging>::NAME,
-            EventStreams::NAME,
-            TemplateServiceServer::<Templates>::NAME,
-            OptOutServiceServer::<OptOuts>::NAME,
-            AdminServiceServer::<Admin>::NAME,
-        ];
-        for name in names {
-            self.0.set_service_status(name, status).await;
-        }
-    }
-}
-
 /// A server on an open socket, until the services' `stop`.
 ///
 /// # Errors
@@ -67,7 +37,7 @@ pub fn serve(
     pings: &Grpc,
     tls: &Tls,
 ) -> anyhow::Result<(Health, impl Future<Output = anyhow::Result<&'static str>> + Send + 'static)> {
-    let (reporter, health_service) = tonic_health::server::health_reporter();
+    let health = Health::default();
     let authenticate = Authenticate(services.access.clone());
     let stop = services.stop.clone();
     let messaging = MessagingServiceServer::new(Messaging(services.clone()));
@@ -88,11 +58,12 @@ pub fn serve(
     if let Some(tls) = tls_config(tls)? {
         server = server.tls_config(tls)?;
     }
+    let until_stop = MapRequestLayer::new(ends_with(stop.clone()));
     let routes = server
         .layer(WireLayer)
-        .add_service(health_service)
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?)
+        .add_service(health.service(stop.clone()))
+        .add_service(until_stop.named_layer(reflection().build_v1()?))
+        .add_service(until_stop.named_layer(reflection().build_v1alpha()?))
         .add_service(InterceptedService::new(messaging.max_decoding_message_size(MAX_REQUEST), authenticate.clone()))
         .add_service(InterceptedService::new(events, authenticate.clone()))
         .add_service(InterceptedService::new(templates.max_decoding_message_size(MAX_REQUEST), authenticate.clone()))
@@ -107,7 +78,7 @@ pub fn serve(
         routes.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await?;
         Ok("gRPC server")
     };
-    Ok((Health(reporter), serving))
+    Ok((health, serving))
 }
 
 /// Ends a connection on which nothing could be written for so long. A client that left a ping unanswered is given up by hyper,

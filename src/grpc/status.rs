@@ -3,27 +3,28 @@
 use std::collections::HashMap;
 
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
+use tonic_types::{ErrorDetails, StatusExt as _};
 
-use crate::error::{Error, Violation};
+use super::fit;
+use crate::error::Error;
 
 /// `google.rpc.ErrorInfo.domain` of every error.
 pub const DOMAIN: &str = "recado";
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
-        let message = error.to_string();
+        let message = fit::message(error.to_string());
         let mut details = ErrorDetails::new();
         let mut metadata = HashMap::new();
-        let mut note = |key: &str, value: String| drop(metadata.insert(key.to_owned(), value));
+        let mut note = |key: &str, value: String| drop(metadata.insert(key.to_owned(), fit::value(value)));
         let (code, reason) = match error {
             Error::Invalid(violations) => {
-                details.set_bad_request(violations.iter().map(field_violation).collect::<Vec<_>>());
+                details.set_bad_request(fit::violations(&violations, &message));
                 (Code::InvalidArgument, "INVALID_REQUEST")
             }
             Error::Malformed(_) => (Code::InvalidArgument, "MALFORMED_REQUEST"),
             Error::NotFound { resource, name } => {
-                details.set_resource_info(resource, name.clone(), "", message.clone());
+                details.set_resource_info(resource, fit::value(name.clone()), "", message.clone());
                 note("resource", resource.to_owned());
                 note("name", name);
                 let reason = match resource {
@@ -100,13 +101,9 @@ impl From<Error> for Status {
     }
 }
 
-fn field_violation(violation: &Violation) -> FieldViolation {
-    FieldViolation {
-        field: violation.field.clone(),
-        description: violation.description.clone(),
-        reason: violation.reason.as_str().to_owned(),
-        localized_message: None,
-    }
+/// The reason that a status of ours gives.
+pub(super) fn reason(status: &Status) -> String {
+    status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
 }
 
 /// The same as a message, for the entries of a batch.

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
-use super::{Services, answer, convert};
+use super::{SOON, Services, answer, convert};
 use crate::access::Caller;
 use crate::domain::content::MediaKind;
 use crate::domain::{Millis, SenderId, now_ms};
@@ -23,8 +23,6 @@ use crate::provider::{SendError, Upload, Uploaded};
 
 /// When to hand a file over again that the provider did not take and said no time for.
 const RETRY: Duration = Duration::from_secs(5);
-/// When to come back to a gateway that stops.
-const SOON: Duration = Duration::from_secs(1);
 
 /// How long files may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

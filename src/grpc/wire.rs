@@ -1,11 +1,13 @@
-//! What tonic refuses before a method sees it: bytes that are no message, and messages that are too large. It answers
-//! these itself, without details and with INTERNAL for the first; this layer says it in the contract's words.
+//! What tonic refuses before a method sees it: bytes that are no message, none at all, messages that are too large or
+//! compressed. It answers these itself, without details and with INTERNAL for the first; this layer says it in the
+//! contract's words.
 
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
+use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 use tower::{Layer, Service};
@@ -15,6 +17,17 @@ use crate::error::Error;
 
 /// Bytes of a request, at most: gRPC's usual 4 MiB.
 pub const MAX_REQUEST: usize = 4 << 20;
+
+/// What tonic says of requests that are no message.
+const MALFORMED: [&str; 4] = [
+    "failed to decode Protobuf message",
+    "Missing request message",
+    "Unexpected EOF decoding stream",
+    // A flag of compression that is none, or without the name of one.
+    "protocol error: received message with",
+];
+/// How tonic says which compressions it reads, in answer to another one and in no other.
+const READS: &str = "grpc-accept-encoding";
 
 /// Puts [`Wire`] around a service.
 #[derive(Debug, Clone, Copy, Default)]
@@ -74,7 +87,7 @@ fn in_our_words(status: &Status) -> Option<Status> {
         return None;
     }
     match status.code() {
-        Code::Internal if status.message().starts_with("failed to decode Protobuf message") => {
+        Code::Internal if MALFORMED.iter().any(|words| status.message().starts_with(words)) => {
             Some(Error::Malformed(status.message().to_owned()).into())
         }
         Code::OutOfRange if status.message().contains("message length too large") => {
@@ -86,7 +99,12 @@ fn in_our_words(status: &Status) -> Option<Status> {
         Code::Unimplemented => {
             let mut details = ErrorDetails::new();
             details.set_error_info("NOT_IMPLEMENTED", DOMAIN, HashMap::new());
-            Some(Status::with_error_details(Code::Unimplemented, "no such method in this version", details))
+            let (mut told, mut message) = (MetadataMap::new(), "no such method in this version");
+            if let Some(reads) = status.metadata().get(READS) {
+                told.insert(READS, reads.clone());
+                message = "compressed requests are not read; send them as they are (grpc-encoding: identity)";
+            }
+            Some(Status::with_error_details_and_metadata(Code::Unimplemented, message, details, told))
         }
         _ => None,
     }

@@ -8,6 +8,7 @@
 //! [`place`] decides where to begin, [`run`] keeps many publishes under way, [`remote`] speaks to NATS.
 
 use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
@@ -98,12 +99,34 @@ struct Held {
     overtaken: u32,
 }
 
+/// What was said: several troubles may take turns.
+#[derive(Debug, Clone, Default)]
+struct Said(Arc<Mutex<HashSet<String>>>);
+
+impl Said {
+    /// Whether it is to be said: it is new, and there is an end to what is new.
+    fn is_new(&self, text: &str) -> bool {
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        said.len() < WORDS && said.insert(text.to_owned())
+    }
+
+    /// Forgets it; tells whether there was anything.
+    fn forget(&self) -> bool {
+        !std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)).is_empty()
+    }
+}
+
 /// Says what is wrong once, however often it is found.
 #[derive(Debug, Default)]
 struct Complaints {
-    /// What was said since it last worked: several troubles may take turns.
-    said: HashSet<String>,
+    /// What was said since it last worked.
+    said: Said,
+    /// What a server said of its own accord since then: which permission is missing, where our troubles know only that no
+    /// answer came. The client hears it, in a task of its own.
+    servers: Said,
     count: u32,
+    /// Where the subscription stood when it was last taken, or seen in the hands of another replica.
+    place: i64,
     /// Up to where it was said that retention removed events.
     skipped: i64,
     /// It was said that the stream holds another log's events; until it holds ours.
@@ -114,7 +137,7 @@ impl Complaints {
     /// Says it, and how long to wait.
     fn about(&mut self, trouble: &Trouble) -> Duration {
         let text = trouble.to_string();
-        if self.said.len() < WORDS && self.said.insert(text.clone()) {
+        if self.said.is_new(&text) {
             tracing::error!(error = %text, "events are not published; trying again");
         }
         self.count = self.count.saturating_add(1);
@@ -128,10 +151,22 @@ impl Complaints {
         }
     }
 
+    /// Another replica has the subscription, which stands there. What is wrong may be wrong for it as well, and they take
+    /// turns: only when it gets on, there is nothing to complain of.
+    fn stand_by(&mut self, position: i64) {
+        if position > std::mem::replace(&mut self.place, position) {
+            self.quiet();
+        }
+    }
+
     /// Another replica publishes, or this one does again; tells whether anything was said.
     fn quiet(&mut self) -> bool {
         self.count = 0;
-        !std::mem::take(&mut self.said).is_empty()
+        let said = self.said.forget();
+        if said {
+            self.servers.forget();
+        }
+        said
     }
 }
 
@@ -152,20 +187,20 @@ impl Sink {
         // Before anything else, so that the lag is told while NATS is away.
         self.ensure_place().await?;
         let remote = tokio::select! {
-            remote = Remote::connect(&self.config, self.keep) => remote?,
+            remote = Remote::connect(&self.config, self.keep, complaints.servers.clone()) => remote?,
             () = stop.cancelled() => return Ok(()),
         };
         while !stop.is_cancelled() {
             // Not cut off, or a hold might be left behind.
             let ended = match self.take_hold().await? {
-                Some(mut held) => {
+                Ok(mut held) => {
+                    complaints.place = held.position;
                     let ended = self.publish(&remote, &mut held, complaints, stop).await;
                     self.let_go(&held).await;
                     ended
                 }
-                None => {
-                    // Another replica has it, and this one stands by.
-                    complaints.quiet();
+                Err(position) => {
+                    complaints.stand_by(position);
                     tokio::select! {
                         () = wait(BEAT, stop) => Ok(()),
                         trouble = remote.lost() => Err(trouble),
@@ -204,26 +239,21 @@ impl Sink {
         self.store.ensure_subscription(OWNER, NAME, beginning, self.store.now_ms()).await.map(drop)
     }
 
-    /// Takes hold of the subscription; `None` while another replica has it.
-    async fn take_hold(&self) -> Result<Option<Held>, StoreError> {
+    /// Takes hold of the subscription; the other side: where it stands, while another replica has it.
+    async fn take_hold(&self) -> Result<Result<Held, i64>, StoreError> {
         let found = self.store.subscription(OWNER, NAME).await?;
         if found.is_none() {
             self.ensure_place().await?;
         }
+        let stands = found.map_or(0, |found| found.position);
         let (stream, since) = (Uuid::new_v4(), Instant::now());
         let since_ms = self.store.now_ms();
         let (key, address) = (String::new(), String::new());
         let hold = Hold { stream, since_ms, until_ms: since_ms + LEASE.as_millis() as Millis, key, address };
         let position = self.store.hold_subscription(OWNER, NAME, hold, false).await?;
-        Ok(position.map(|position| Held {
-            stream,
-            since,
-            position,
-            stored: position,
-            from: None,
-            alone: false,
-            overtaken: 0,
-        }))
+        let held =
+            |position| Held { stream, since, position, stored: position, from: None, alone: false, overtaken: 0 };
+        Ok(position.map(held).ok_or(stands))
     }
 
     /// Publishes with one hold, until it is lost, something is in the way, or the gateway stops (`Ok`). Whoever cannot publish

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use async_nats::jetstream::context::{GetStreamErrorKind, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::stream::{LastRawMessageErrorKind, StorageType, Stream};
+use async_nats::jetstream::stream::{LastRawMessageErrorKind, RetentionPolicy, StorageType, Stream};
 use async_nats::jetstream::{self, Context, ErrorCode};
 use async_nats::{ConnectOptions, Event as Sign, ServerAddr};
 use secrecy::ExposeSecret as _;
 use tokio::sync::watch;
 
-use super::Trouble;
 use super::place::Newest;
 use super::wire::{CURSOR, LEFT_OUT, Outgoing};
+use super::{Said, Trouble};
 use crate::config;
 
 /// How long NATS may take to answer.
@@ -75,7 +75,7 @@ pub(super) type Answer = Pin<Box<dyn Future<Output = (i64, Result<Taken, Trouble
 
 impl Remote {
     /// Connects; tries each server once.
-    pub async fn connect(config: &config::Nats, keep: Option<Duration>) -> Result<Self, Trouble> {
+    pub async fn connect(config: &config::Nats, keep: Option<Duration>, said: Said) -> Result<Self, Trouble> {
         metrics::gauge!("recado_nats_connected").set(0.0);
         let away = |error: &dyn std::fmt::Display| Trouble::Away(error.to_string());
         let servers: Vec<ServerAddr> =
@@ -91,7 +91,7 @@ impl Remote {
             .require_tls(config.servers.iter().any(|server| server.scheme() == "tls"))
             .max_reconnects(servers.len() + TRIES)
             .event_callback(move |event| {
-                heed(&sign, &event);
+                heed(&sign, &said, &event);
                 async {}
             });
         if !config.user.is_empty() {
@@ -154,7 +154,12 @@ impl Remote {
     async fn stream(&self) -> Result<Stream, Trouble> {
         let refused = |error: &dyn std::fmt::Display| Trouble::Refused(format!("the stream {}: {error}", self.name));
         match self.jetstream.get_stream(&self.name).await {
-            Ok(stream) => return Ok(stream),
+            Ok(stream) => {
+                return match unfit(&stream.cached_info().config) {
+                    Some(why) => Err(refused(&why)),
+                    None => Ok(stream),
+                };
+            }
             Err(error) => match error.kind() {
                 GetStreamErrorKind::JetStream(cause) if cause.error_code() == ErrorCode::STREAM_NOT_FOUND => {}
                 _ => return Err(refused(&error)),
@@ -238,11 +243,33 @@ fn read(headers: &async_nats::HeaderMap) -> Option<Newest> {
     Some(Newest { cursor, event_id })
 }
 
-fn heed(up: &watch::Sender<bool>, event: &Sign) {
+/// What the settings of a stream that somebody else made have against it.
+fn unfit(config: &jetstream::stream::Config) -> Option<&'static str> {
+    match config.retention {
+        _ if config.no_ack => {
+            Some("it acknowledges nothing (no_ack), so nobody would know what it took; set it to false")
+        }
+        RetentionPolicy::Limits => None,
+        RetentionPolicy::Interest => Some(
+            "its retention is by interest, so what no consumer waits for would be lost; it must be limits, and a stream \
+             of yours may source from it",
+        ),
+        RetentionPolicy::WorkQueue => Some(
+            "its retention is that of a work queue, so what one consumer took no other would see; it must be limits, and \
+             a stream of yours may source from it",
+        ),
+    }
+}
+
+fn heed(up: &watch::Sender<bool>, said: &Said, event: &Sign) {
     match event {
         Sign::Connected => drop(up.send_replace(true)),
         Sign::Disconnected | Sign::Closed => drop(up.send_replace(false)),
-        Sign::ServerError(error) => tracing::warn!(%error, "NATS complains"),
+        Sign::ServerError(error) => {
+            if said.is_new(&error.to_string()) {
+                tracing::warn!(%error, "NATS complains");
+            }
+        }
         Sign::LameDuckMode => tracing::info!("a NATS server is about to stop"),
         Sign::Draining | Sign::SlowConsumer(_) | Sign::ClientError(_) => {}
     }

@@ -170,3 +170,36 @@ async fn what_is_wrong_with_nats_is_in_the_log_once_and_holds_no_secret() -> Res
     assert!(!log.contains("wr0ng-pass"), "{log}");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_permission_that_is_missing_is_in_the_log_once() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let server = NatsServer::start_with(
+        "authorization { users: [{ user: recado, password: right, permissions: { publish: { deny: [\"recado.>\"] } } }] }",
+    )
+    .await?;
+    // Two replicas, who take turns at it.
+    let database = TestDatabase::create(Engine::Postgres).await?;
+    let setups = ["one", "two"].map(|name| {
+        let folder = folder.path().join(name);
+        std::fs::create_dir(&folder).expect("a folder");
+        publishing(Setup::new(&database.url, &folder), &server)
+            .with("nats-user", "recado")
+            .with("nats-password", "right")
+    });
+    let mut processes = [setups[0].start().await?, setups[1].start().await?];
+    for setup in &setups {
+        wait_for("the complaint", async || Ok(complaints(&setup.log).contains("NATS complains").then_some(()))).await?;
+    }
+    let before = server.violations();
+    wait_for("more tries", async || Ok((server.violations() >= before + 4).then_some(()))).await?;
+    for (process, setup) in processes.iter_mut().zip(&setups) {
+        process.terminate().await?;
+        let log = std::fs::read_to_string(&setup.log)?;
+        for words in ["NATS complains", "events are not published"] {
+            assert_eq!(log.matches(words).count(), 1, "{words}: {log}");
+        }
+        assert!(log.contains("Publish") && log.contains("recado.events.sandbox.sender_changed"), "{log}");
+    }
+    Ok(())
+}

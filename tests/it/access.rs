@@ -1,11 +1,15 @@
 //! Who may do what: keys, scopes, senders, and what never leaves the gateway.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
 use recado::app::App;
 use recado::fake::FakeProvider;
 use recado::proto;
 use recado::proto::ApiKeyScope;
 use sea_orm::{ConnectionTrait as _, Statement};
+use tokio::time::timeout;
+use tokio_stream::StreamExt as _;
 use tonic::{Code, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -15,6 +19,9 @@ use crate::database::{Engine, TestDatabase};
 use crate::gateway::{EventStream, Setup, TestGateway, held, keyed, text, until};
 use crate::on_both_databases;
 use crate::refusal::{refusal, refused};
+
+/// How long a stop may take. Nothing is expected to come near it.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 pub const ADMIN: &str = "admin-key-0f0e0d0c0b0a09080706050403020100";
 
@@ -441,6 +448,9 @@ on_both_databases! {
         let stopping = tokio::spawn(gateway.stop());
         for mut watch in watched {
             assert_eq!(watch.message().await?.unwrap().status(), ServingStatus::NotServing);
+            // A watch that went on would hold the stop up.
+            let end = timeout(PATIENCE, watch.message()).await.context("the watch goes on")?.unwrap_err();
+            assert_eq!(refusal(&end).is(), (Code::Unavailable, "GOING_AWAY"));
         }
         stopping.await??;
         Ok(())
@@ -475,7 +485,9 @@ async fn reflection_of_both_versions_needs_no_key() -> Result<()> {
                 ask(MessageRequest::ListServices(String::new())),
                 ask(MessageRequest::FileContainingSymbol("recado.v1.SendMessageRequest".into())),
             ];
-            let mut answers = client.server_reflection_info(tokio_stream::iter(questions)).await?.into_inner();
+            // More could follow.
+            let questions = tokio_stream::iter(questions).chain(tokio_stream::pending());
+            let mut answers = client.server_reflection_info(questions).await?.into_inner();
             let Some(MessageResponse::ListServicesResponse(list)) = answers.message().await?.unwrap().message_response
             else {
                 panic!("no list")
@@ -487,11 +499,14 @@ async fn reflection_of_both_versions_needs_no_key() -> Result<()> {
             assert!(names.contains(&"grpc.health.v1.Health".to_owned()), "{names:?}");
             let answer = answers.message().await?.unwrap().message_response;
             assert!(matches!(answer, Some(MessageResponse::FileDescriptorResponse(_))), "{answer:?}");
+            answers
         }};
     }
-    list!(v1);
-    list!(v1alpha);
-    gateway.stop().await?;
+    let (mut one, mut other) = (list!(v1), list!(v1alpha));
+    let stopping = tokio::spawn(gateway.stop());
+    assert_eq!(timeout(PATIENCE, one.message()).await.context("it goes on")??, None);
+    assert_eq!(timeout(PATIENCE, other.message()).await.context("it goes on")??, None);
+    stopping.await??;
     Ok(())
 }
 

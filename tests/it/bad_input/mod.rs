@@ -3,6 +3,7 @@
 mod fields;
 pub mod http;
 mod lists;
+mod many;
 mod wire;
 
 use anyhow::Result;

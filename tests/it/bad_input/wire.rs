@@ -13,7 +13,7 @@ use tonic::{Code, Status};
 use super::unharmed;
 use crate::database::Engine;
 use crate::gateway::{TestGateway, held};
-use crate::refusal::refused;
+use crate::refusal::{refusal, refused};
 
 /// Bytes in, bytes out.
 #[derive(Debug, Default, Clone, Copy)]
@@ -217,6 +217,67 @@ async fn a_request_that_is_too_large_is_refused_and_so_is_a_method_that_is_not_t
     for path in ["/recado.v1.MessagingService/Nonsense", "/recado.v1.NoService/SendMessage", "/x", "/"] {
         let refusal = refused(call(&gateway, path, Vec::new()).await);
         assert_eq!(refusal.is(), (Code::Unimplemented, "NOT_IMPLEMENTED"), "{path}");
+    }
+    unharmed(&mut gateway, &before).await?;
+    gateway.stop().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compressed_request_is_refused_with_what_is_wrong() -> Result<()> {
+    let mut gateway = TestGateway::start(Engine::Sqlite).await?;
+    let before = gateway.all_events().await?;
+    for path in [SEND, "/recado.v1.EventService/StreamEvents", "/recado.v1.AdminService/ListSenders"] {
+        for encoding in ["gzip", "deflate", "snappy"] {
+            let mut client = tonic::client::Grpc::new(gateway.channel.clone());
+            client.ready().await?;
+            let mut request = tonic::Request::new(Vec::new());
+            request.metadata_mut().insert("grpc-encoding", encoding.parse()?);
+            let status = client.unary(request, path.parse()?, Raw).await.map(drop).unwrap_err();
+            let refusal = refusal(&status);
+            assert_eq!(refusal.is(), (Code::Unimplemented, "NOT_IMPLEMENTED"), "{path}");
+            assert!(refusal.message.contains("compressed") && refusal.message.contains("identity"), "{refusal:?}");
+            // From here on, clients that can choose send plainly.
+            assert_eq!(status.metadata().get("grpc-accept-encoding").unwrap(), "identity");
+        }
+    }
+    let nonsense = refused(call(&gateway, "/recado.v1.NoService/SendMessage", Vec::new()).await);
+    assert!(nonsense.message.contains("no such method"), "{nonsense:?}");
+    unharmed(&mut gateway, &before).await?;
+    gateway.stop().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_without_a_whole_message_is_refused_whatever_the_method() -> Result<()> {
+    let mut gateway = TestGateway::start(Engine::Sqlite).await?;
+    let before = gateway.all_events().await?;
+    let client = reqwest::Client::builder().http2_prior_knowledge().build()?;
+    let set = FileDescriptorSet::decode(proto::DESCRIPTORS)?;
+    let services = set.file.iter().filter(|file| file.package() == "recado.v1").flat_map(|file| &file.service);
+    let methods: Vec<String> = services
+        .flat_map(|service| service.method.iter().map(|method| format!("{}/{}", service.name(), method.name())))
+        .collect();
+    assert!(methods.len() >= 32);
+    for method in methods {
+        for (what, body) in [
+            ("nothing", &[][..]),
+            ("half a head", &[0, 0][..]),
+            ("a part of what the head says", &[0, 0, 0, 0, 5, 8]),
+            ("a flag that is none", &[2, 0, 0, 0, 0]),
+            ("a flag without the name of a compression", &[1, 0, 0, 0, 0]),
+        ] {
+            let request = client.post(format!("{}/recado.v1.{method}", gateway.grpc)).body(body);
+            let request = request.header("content-type", "application/grpc").header("te", "trailers");
+            let status = Status::from_header_map(request.send().await?.headers()).expect("no status");
+            let refusal = refusal(&status);
+            let expected = match (method.as_str(), what) {
+                // Its first message is asked for by what it must be.
+                ("MessagingService/UploadMedia", "nothing") => "INVALID_REQUEST",
+                _ => "MALFORMED_REQUEST",
+            };
+            assert_eq!(refusal.is(), (Code::InvalidArgument, expected), "{method}, {what}: {refusal:?}");
+        }
     }
     unharmed(&mut gateway, &before).await?;
     gateway.stop().await?;

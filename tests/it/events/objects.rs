@@ -46,6 +46,14 @@ async fn listed(gateway: &TestGateway, key: &str, all_keys: bool, page_size: i32
     }
 }
 
+/// How many streams of this process ended so.
+async fn ended(gateway: &TestGateway, reason: &str) -> Result<u64> {
+    let begin = format!("recado_streams_ended_total{{reason=\"{reason}\"}} ");
+    let metrics = metrics(gateway).await?;
+    let count = metrics.lines().find_map(|line| line.strip_prefix(&begin));
+    Ok(count.map_or(Ok(0), str::parse)?)
+}
+
 pub async fn metrics(gateway: &TestGateway) -> Result<String> {
     Ok(reqwest::get(format!("{}/metrics", gateway.http)).await?.text().await?)
 }
@@ -212,6 +220,39 @@ on_both_databases! {
         assert!(text.contains("recado_subscriptions 151\n"));
         assert!(text.contains("recado_subscription_lag_events{subscription=\"crm\",key=\"\"} 4\n"));
         gateway.stop().await?;
+        Ok(())
+    }
+
+    async fn how_streams_ended_is_counted(engine) {
+        let mut gateway = TestGateway::start_with(engine, guarded()).await?;
+        let (key, secret) = make_key(&mut gateway, &[ApiKeyScope::Read], &[]).await?;
+        let reasons = ["SUBSCRIPTION_TAKEN_OVER", "KEY_REVOKED", "CLIENT_GONE", "GOING_AWAY"];
+        let mut before = Vec::new();
+        for reason in reasons {
+            before.push(ended(&gateway, reason).await?);
+        }
+        let attach = async |events: &TestGateway, request, key: &str| {
+            EventStream::attach(events.events.clone().stream_events(keyed(request, key)).await?).await
+        };
+        let mut first = attach(&gateway, named("crm"), ADMIN).await?;
+        let takeover = proto::StreamEventsRequest { takeover: true, ..named("crm") };
+        let second = attach(&gateway, takeover, ADMIN).await?;
+        assert_eq!(refusal(&first.end().await?).reason, "SUBSCRIPTION_TAKEN_OVER");
+        let mut revoked = attach(&gateway, stream(None), &secret).await?;
+        let request = proto::RevokeApiKeyRequest { api_key_id: key.api_key_id };
+        gateway.admin.revoke_api_key(keyed(request, ADMIN)).await?;
+        assert_eq!(refusal(&revoked.end().await?).reason, "KEY_REVOKED");
+        drop(second);
+        for (reason, before) in reasons.iter().zip(&before).take(3) {
+            until(reason, || async { Ok(ended(&gateway, reason).await? > *before) }).await?;
+        }
+        let mut last = attach(&gateway, stream(None), ADMIN).await?;
+        gateway.stop().await?;
+        while last.next_item().await.is_ok() {}
+        // The metrics are of the process.
+        let other = TestGateway::start(engine).await?;
+        assert!(ended(&other, "GOING_AWAY").await? > before[3]);
+        other.stop().await?;
         Ok(())
     }
 

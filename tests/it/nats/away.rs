@@ -1,6 +1,8 @@
 //! NATS is away, and comes back.
 
-use anyhow::Result;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::{Context as _, Result};
 
 use super::server::{self, NatsServer};
 use super::{caught_up, compare, publishing, subscription};
@@ -107,6 +109,45 @@ async fn the_stream_is_full_and_gets_room() -> Result<()> {
     jetstream.update_stream(config(-1)).await?;
     compare(&mut gateway, &server).await?;
     gateway.stop().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_would_lose_events_gets_none() -> Result<()> {
+    use async_nats::jetstream::stream::{Config, RetentionPolicy};
+    let config = || Config {
+        name: server::STREAM.into(),
+        subjects: vec![format!("{}.>", server::PREFIX)],
+        ..Default::default()
+    };
+    for unfit in [
+        Config { retention: RetentionPolicy::Interest, ..config() },
+        Config { retention: RetentionPolicy::WorkQueue, ..config() },
+        Config { no_ack: true, ..config() },
+    ] {
+        let server = NatsServer::start().await?;
+        let jetstream = server.jetstream().await?;
+        jetstream.create_stream(unfit).await?;
+        let mut gateway = TestGateway::start_with(Engine::Sqlite, publishing(&server)).await?;
+        gateway.fill(20, "").await?;
+        // Whoever asks is counted: this test, and the gateway.
+        let asked = AtomicU64::new(0);
+        let others = || async {
+            let answer = jetstream.client().request("$JS.API.INFO", "".into()).await?;
+            let info: serde_json::Value = serde_json::from_slice(&answer.payload)?;
+            let total = info["api"]["total"].as_u64().with_context(|| format!("no count in {info}"))?;
+            anyhow::Ok(total.saturating_sub(asked.fetch_add(1, Ordering::Relaxed)))
+        };
+        let before = others().await?;
+        until("the gateway tried twice", || async { Ok(others().await? >= before + 2) }).await?;
+        let state = jetstream.get_stream(server::STREAM).await?.cached_info().state.clone();
+        assert_eq!((state.messages, state.last_sequence), (0, 0));
+        assert_eq!(subscription(&gateway).await?.lag_events, 21);
+        // It makes one that fits, and nothing is missing there.
+        jetstream.delete_stream(server::STREAM).await?;
+        compare(&mut gateway, &server).await?;
+        gateway.stop().await?;
+    }
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 mod access;
 mod away;
+mod erased;
 mod others;
 mod published;
 #[allow(dead_code, reason = "the tests with the real binary use the rest")]

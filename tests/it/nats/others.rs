@@ -116,3 +116,34 @@ async fn one_of_two_replicas_publishes_and_the_other_goes_on_when_it_stops() -> 
     two.stop().await?;
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_nats_refuses_leaves_the_publishing_to_the_other() -> Result<()> {
+    let server = NatsServer::start_with(&format!(
+        "authorization {{ users: [\n{{ user: recado, password: right }}\n\
+         {{ user: reader, password: right, permissions: {{ publish: {{ deny: [\"{PREFIX}.>\"] }} }} }}\n] }}\n\
+         no_auth_user: recado"
+    ))
+    .await?;
+    let publishing = |user| publishing(&server).with("nats.user", user).with("nats.password", "right");
+    let database = TestDatabase::create(Engine::Postgres).await?;
+    let mut refused = TestGateway::start_on(database.clone(), publishing("reader")).await?;
+    refused.fill(100, "").await?;
+    until("it is refused", || async { Ok(server.violations() > 0) }).await?;
+    let mut other = TestGateway::start_on(database, publishing("recado")).await?;
+    other.fill(100, "").await?;
+    compare(&mut other, &server).await?;
+    // It serves callers meanwhile, and what they send is published.
+    refused.fill(100, "").await?;
+    compare(&mut refused, &server).await?;
+    // Alone again it holds nothing up: what is recorded meanwhile follows when somebody may publish.
+    let database = other.stop().await?;
+    let before = server.violations();
+    refused.fill(100, "").await?;
+    until("it tries again", || async { Ok(server.violations() > before) }).await?;
+    let mut other = TestGateway::start_on(database, self::publishing(&server)).await?;
+    compare(&mut other, &server).await?;
+    other.stop().await?;
+    refused.stop().await?;
+    Ok(())
+}

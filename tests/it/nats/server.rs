@@ -119,6 +119,11 @@ impl NatsServer {
         self.said().matches("authentication error").count()
     }
 
+    /// How often somebody published what they may not.
+    pub fn violations(&self) -> usize {
+        self.said().matches("Publish Violation").count()
+    }
+
     fn log(&self) -> std::path::PathBuf {
         self.folder.path().join("server.log")
     }
