@@ -27,6 +27,7 @@ mod follow;
 mod journal;
 pub mod messaging;
 pub mod opt_outs;
+mod page;
 mod plan;
 mod seen;
 mod sender;
