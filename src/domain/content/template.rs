@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Location, Media};
 
 /// A template and what fills it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Template {
     /// The provider's name or id.
     pub template: String,
@@ -99,14 +99,7 @@ mod tests {
     #[test]
     fn o12_twelve_variables_sort_as_numbers() {
         let parameters = (1..=12).map(|n| (n.to_string(), format!("v{n}"))).collect();
-        let template = Template {
-            template: "t".into(),
-            language_code: String::new(),
-            parameters,
-            header: None,
-            buttons: vec![],
-            header_parameter: String::new(),
-        };
+        let template = Template { template: "t".into(), parameters, ..Default::default() };
         let keys: Vec<_> = template.ordered_parameters().into_iter().map(|(key, _)| key.to_owned()).collect();
         assert_eq!(keys, (1..=12).map(|n| n.to_string()).collect::<Vec<_>>());
     }
