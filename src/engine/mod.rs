@@ -217,6 +217,20 @@ impl Line {
         self.held_until = Some(self.held_until.map_or(until, |held| held.max(until)));
     }
 
+    /// How many more messages its sender may have in hand, of a process that has so many of at most so many.
+    fn room(&self, account: &Account, most: usize, under_way: usize) -> usize {
+        let hand = Hand {
+            calls_max: account.calls_max(),
+            batch: account.provider.capabilities().batch,
+            per_second: account.rate().per_second,
+            calls: self.calls,
+            messages: self.under_way,
+            most,
+            left: most.saturating_sub(under_way),
+        };
+        hand.room()
+    }
+
     /// Has the dispatcher look at the sender again, once.
     fn wake_at(&mut self, at: Instant, wake: &Wake, sender: SenderId) {
         if self.wake_at != Some(at) {
@@ -280,12 +294,7 @@ impl Dispatcher {
             return;
         }
         let Some(account) = self.parts.senders.get(&sender) else {
-            // Nothing is kept of a sender that is gone.
-            if self.lines.get(&sender).is_some_and(|line| line.under_way == 0 && !line.claiming) {
-                self.lines.remove(&sender);
-                self.parts.gate.forget(&sender);
-            }
-            tokio::spawn(give_up(self.parts.clone(), sender));
+            self.sender_is_gone(sender);
             return;
         };
         if account.sender.state == SenderState::Paused {
@@ -301,18 +310,7 @@ impl Dispatcher {
             line.wake_at(until, &self.parts.wake, sender);
             return;
         }
-        let capabilities = account.provider.capabilities();
-        let rate = account.rate();
-        let room = Hand {
-            calls_max: account.calls_max(),
-            batch: capabilities.batch,
-            per_second: rate.per_second,
-            calls: line.calls,
-            messages: line.under_way,
-            most: self.parts.config.in_flight,
-            left: self.parts.config.in_flight.saturating_sub(self.under_way),
-        };
-        let room = room.room();
+        let room = line.room(&account, self.parts.config.in_flight, self.under_way);
         if room == 0 {
             // A call that ends asks again; it may be another sender's.
             if line.under_way == 0 && !line.queued {
@@ -339,23 +337,16 @@ impl Dispatcher {
         // Taken now, so that two senders cannot both count on the same room; given back when the claim brings less.
         line.under_way += room;
         self.under_way += room;
-        let parts = self.parts.clone();
-        let look_up = parts.config.look_up_first.filter(|_| capabilities.look_up);
-        tokio::spawn(async move {
-            let token = rand::random();
-            let lease = parts.config.lease;
-            let claimed = parts.writer.claim(sender.clone(), room as u64, token, lease, rate, look_up).await;
-            let claimed = match claimed {
-                Ok(Claimed { claims, room_in }) => {
-                    judged(&parts, &account, claims).await.map(|judged| (judged, room_in))
-                }
-                Err(error) => Err(error),
-            };
-            if claimed.is_err() {
-                tokio::spawn(release(parts.clone(), token));
-            }
-            let _ = parts.wake.0.send(News::Claimed { sender, asked: room, claimed });
-        });
+        tokio::spawn(claim(self.parts.clone(), account, room));
+    }
+
+    /// Nothing is kept of it here, and what waits for it in the store ends.
+    fn sender_is_gone(&mut self, sender: SenderId) {
+        if self.lines.get(&sender).is_some_and(|line| line.under_way == 0 && !line.claiming) {
+            self.lines.remove(&sender);
+            self.parts.gate.forget(&sender);
+        }
+        tokio::spawn(give_up(self.parts.clone(), sender));
     }
 
     fn claimed(&mut self, sender: SenderId, asked: usize, claimed: Result<(Judged, Option<Duration>), StoreError>) {
@@ -428,6 +419,22 @@ impl Dispatcher {
         self.lines.entry(sender.clone()).or_default().calls += 1;
         tokio::spawn(call::sender_is_gone(self.parts.clone(), sender, claims));
     }
+}
+
+/// Claims messages of a sender, and tells the dispatcher what it brought.
+async fn claim(parts: Arc<Parts>, account: Arc<Account>, room: usize) {
+    let sender = account.sender.id.clone();
+    let look_up = parts.config.look_up_first.filter(|_| account.provider.capabilities().look_up);
+    let (token, lease) = (rand::random(), parts.config.lease);
+    let claimed = parts.writer.claim(sender.clone(), room as u64, token, lease, account.rate(), look_up).await;
+    let claimed = match claimed {
+        Ok(Claimed { claims, room_in }) => judged(&parts, &account, claims).await.map(|judged| (judged, room_in)),
+        Err(error) => Err(error),
+    };
+    if claimed.is_err() {
+        tokio::spawn(release(parts.clone(), token));
+    }
+    let _ = parts.wake.0.send(News::Claimed { sender, asked: room, claimed });
 }
 
 /// Parts a claim by what its sender can carry and by what is known of the people.

@@ -49,31 +49,18 @@ pub(in crate::store) async fn record_incoming(
     let mut known = known_incoming(transaction, incoming.iter().map(|one| one.dedupe_key.clone()).collect()).await?;
     let quoted = quoted_messages(transaction, &incoming).await?;
     let (mut models, mut files, mut events) = (Vec::new(), Vec::new(), Vec::new());
-    for Incoming { intake, sender, report, callback_url, dedupe_key } in incoming {
-        if !known.insert((sender.to_string(), dedupe_key.clone())) {
+    for one in incoming {
+        if !known.insert((one.sender.to_string(), one.dedupe_key.clone())) {
             metrics::counter!("recado_incoming_repeated_total").increment(1);
             continue;
         }
+        let Incoming { intake, sender, report, .. } = one;
         told.add(intake.journal_id, 1);
-        let opens = report.content.opens_window();
-        if opens {
+        if report.content.opens_window() {
             windows.heard(sender, &report.contact, report.occur_at_ms, intake.receive_at_ms);
         }
         let id = MessageId::generate();
-        let peer = report.contact.peer();
-        models.push(incoming_messages::ActiveModel {
-            id: Set(id.0),
-            sender: Set(sender.to_string()),
-            dedupe_key: Set(dedupe_key),
-            peer: Set(peer.clone()),
-            receive_at_ms: Set(intake.receive_at_ms),
-        });
-        let ours = |provider_id: &str| quoted.get(&(sender.clone(), provider_id.to_owned())).copied();
-        let mut content = report.content.clone();
-        if let IncomingContent::Reaction(reaction) = &mut content {
-            reaction.message_id = ours(&reaction.provider_message_id);
-        }
-        let media_id = match &content {
+        let media_id = match &report.content {
             IncomingContent::Media(file) => {
                 let media_id = MediaId::generate();
                 files.push(media::new(media_id, sender, id, file, now)?);
@@ -81,35 +68,58 @@ pub(in crate::store) async fn record_incoming(
             }
             _ => None,
         };
-        let message = IncomingMessage {
-            message_id: id,
-            media_id,
-            provider_message_id: report.provider_message_id.clone(),
-            contact: report.contact.clone(),
-            peer,
-            profile_name: report.profile_name.clone(),
-            content,
-            reply_to: reply_to(report, ours),
-            referral: report.referral.clone(),
-            window_expire_at_ms: opens.then(|| window::expiry(report.occur_at_ms, intake.receive_at_ms)),
-            forwarded: report.forwarded,
-            frequently_forwarded: report.frequently_forwarded,
-            backfilled: report.backfilled,
-        };
-        let event = NewEvent {
-            sender: sender.clone(),
-            payload: Payload::IncomingMessage(message),
-            json: None,
-            occur_at_ms: report.occur_at_ms,
-            receive_at_ms: intake.receive_at_ms,
-            report_key: None,
-            callback: CallbackTo::given(callback_url, None),
-        };
-        events.push((event, report.wish));
+        events.push((event(&one, id, media_id, &quoted), report.wish));
+        models.push(incoming_messages::ActiveModel {
+            id: Set(id.0),
+            sender: Set(sender.to_string()),
+            dedupe_key: Set(one.dedupe_key),
+            peer: Set(report.contact.peer()),
+            receive_at_ms: Set(intake.receive_at_ms),
+        });
     }
     rows::insert(transaction, models).await?;
     rows::insert(transaction, files).await?;
     Ok(events)
+}
+
+/// What the log tells of a person's message: with our ids of the messages that it quotes or reacts to.
+fn event(
+    one: &Incoming<'_>,
+    id: MessageId,
+    media_id: Option<MediaId>,
+    quoted: &HashMap<ProviderId, MessageId>,
+) -> NewEvent {
+    let Incoming { intake, sender, report, callback_url, .. } = *one;
+    let ours = |provider_id: &str| quoted.get(&(sender.clone(), provider_id.to_owned())).copied();
+    let mut content = report.content.clone();
+    if let IncomingContent::Reaction(reaction) = &mut content {
+        reaction.message_id = ours(&reaction.provider_message_id);
+    }
+    let opens = report.content.opens_window();
+    let message = IncomingMessage {
+        message_id: id,
+        media_id,
+        provider_message_id: report.provider_message_id.clone(),
+        contact: report.contact.clone(),
+        peer: report.contact.peer(),
+        profile_name: report.profile_name.clone(),
+        content,
+        reply_to: reply_to(report, ours),
+        referral: report.referral.clone(),
+        window_expire_at_ms: opens.then(|| window::expiry(report.occur_at_ms, intake.receive_at_ms)),
+        forwarded: report.forwarded,
+        frequently_forwarded: report.frequently_forwarded,
+        backfilled: report.backfilled,
+    };
+    NewEvent {
+        sender: sender.clone(),
+        payload: Payload::IncomingMessage(message),
+        json: None,
+        occur_at_ms: report.occur_at_ms,
+        receive_at_ms: intake.receive_at_ms,
+        report_key: None,
+        callback: CallbackTo::given(callback_url, None),
+    }
 }
 
 fn reply_to(report: &IncomingReport, ours: impl Fn(&str) -> Option<MessageId>) -> Option<ReplyTo> {
