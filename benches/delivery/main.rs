@@ -9,6 +9,8 @@ mod backlog;
 mod bare_stream;
 mod comparator;
 mod database;
+#[path = "../../tests/crash/footprint.rs"]
+mod footprint;
 mod life;
 mod live;
 mod load;

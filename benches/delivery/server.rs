@@ -13,13 +13,12 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 
 use super::database::ScratchDatabase;
+use super::footprint;
 
 /// The gateway's key in this run.
 const KEY: &str = "bench-0123456789abcdef0123456789abcdef";
 /// Half a byte of the key that seals credentials, in hex.
 pub const MASTER_KEY: &str = "7f";
-/// Clock ticks a second in `/proc`: 100 on every Linux.
-const TICKS: f64 = 100.0;
 
 /// A channel whose calls carry the key.
 pub type KeyedChannel = InterceptedService<Channel, Keyed>;
@@ -132,12 +131,7 @@ impl Server {
 
     /// CPU time that it has used so far, in user and kernel mode.
     pub fn cpu(&self) -> anyhow::Result<Duration> {
-        let pid = self.child.id();
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        // The name, in parentheses, may hold blanks; utime and stime are the 12th and 13th after it.
-        let (_, rest) = stat.rsplit_once(')').context("a stat without a name")?;
-        let ticks: u64 = rest.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
-        Ok(Duration::from_secs_f64(ticks as f64 / TICKS))
+        footprint::cpu(self.child.id())
     }
 
     /// A sender to whose people nothing is handed over.
@@ -171,10 +165,7 @@ impl Server {
 
     /// Memory that it has resident, in MB.
     pub fn resident_mb(&self) -> anyhow::Result<f64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no resident memory")?;
-        let kilobytes: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
-        Ok(kilobytes / 1e3)
+        Ok(footprint::resident_kb(self.child.id())? as f64 / 1e3)
     }
 
     /// A sender at the fake.

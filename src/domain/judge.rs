@@ -80,14 +80,7 @@ mod tests {
     const NOW: Millis = 1_800_000_000_000;
 
     fn template() -> Template {
-        Template {
-            template: "reopen".into(),
-            language_code: "en".into(),
-            parameters: Default::default(),
-            header: None,
-            buttons: vec![],
-            header_parameter: String::new(),
-        }
+        Template { template: "reopen".into(), language_code: "en".into(), ..Default::default() }
     }
 
     fn request(content: Content, on_window_closed: WindowPolicy) -> NewMessage {

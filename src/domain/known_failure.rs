@@ -118,14 +118,7 @@ mod tests {
 
     fn template_content() -> Template {
         let (template, language_code) = ("t".into(), "pt_BR".into());
-        Template {
-            template,
-            language_code,
-            parameters: BTreeMap::new(),
-            header: None,
-            buttons: Vec::new(),
-            header_parameter: String::new(),
-        }
+        Template { template, language_code, ..Default::default() }
     }
 
     fn known(reason: ErrorReason) -> KnownFailure {

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tonic::{Request, Response, Status};
 
-use super::messaging::page_size;
+use super::page::page_size;
 use super::sender::{answer_sender, new_sender, updated};
 use super::{Services, answer, auth, callbacks, convert, journal, stats};
 use crate::access::{self, Caller, Scope};

@@ -2,7 +2,8 @@
 
 use prost::Message as _;
 
-use super::messaging::{page_size, page_token, visible_senders};
+use super::page::{page_size, page_token};
+use super::seen::visible_senders;
 use super::{Services, answer, convert};
 use crate::access::Caller;
 use crate::domain::callback::{Callback, CallbackAttempt, CallbackState};

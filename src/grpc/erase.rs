@@ -1,6 +1,6 @@
 //! EraseContact: who is meant, and how much went.
 
-use super::messaging::visible_senders;
+use super::seen::visible_senders;
 use super::{Services, convert};
 use crate::access::Caller;
 use crate::domain::erasure::Person;

@@ -6,9 +6,10 @@ use prost::Message as _;
 use tonic::{Request, Response, Status};
 
 use super::follow::{Answers, Follow};
-use super::messaging::{page_size, visible_senders};
+use super::page::page_size;
+use super::seen::{self, visible_senders};
 use super::subscriptions::{Held, name, owner};
-use super::{Services, answer, auth, convert, seen};
+use super::{Services, answer, auth, convert};
 use crate::access::{Caller, Scope};
 use crate::domain::{Cursor, EventFilter, MessageId, Millis, now_ms};
 use crate::error::{Error, Reason, Violations};

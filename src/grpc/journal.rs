@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::messaging::{page_size, visible_senders};
+use super::page::page_size;
+use super::seen::visible_senders;
 use super::{Services, answer, convert};
 use crate::access::Caller;
 use crate::domain::{Cursor, Millis};

@@ -29,6 +29,7 @@ pub mod health;
 mod journal;
 pub mod messaging;
 pub mod opt_outs;
+mod page;
 mod plan;
 mod seen;
 mod sender;

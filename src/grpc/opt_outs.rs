@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tonic::{Request, Response, Status};
 
-use super::messaging::page_size;
+use super::page::page_size;
 use super::{Services, answer, auth, convert};
 use crate::access::{Caller, Scope};
 use crate::domain::opt_out::{OptOut, OptOutCategory, OptOutSource};

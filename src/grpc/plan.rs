@@ -292,20 +292,7 @@ fn answer(
         if outcome.existing.is_some() {
             explanation.push("The idempotency key stands for a message already: nothing new would be sent.".into());
         }
-        let goes = matches!(outcome.verdict, Verdict::Go | Verdict::Instead(_)) && response.problems.is_empty();
-        let chosen = response.senders.iter().position(|sender| sender.chosen);
-        let chosen = chosen.and_then(|turn| [&outcome.first].into_iter().chain(&outcome.fallbacks).nth(turn));
-        if let Some(turn) = chosen.filter(|_| goes && outcome.existing.is_none()) {
-            let at = plan::hand_over_at(&turn.outlook, &turn.account.rate(), outcome.request.send_at(now), now);
-            response.hand_over_time = Some(timestamp(at));
-            explanation.push(match at - now {
-                ..=0 => "It would be handed over at once.".into(),
-                wait => format!("It would be handed over in about {} s.", (wait as f64 / 1_000.0).ceil()),
-            });
-            if let Some(template) = &mut response.template {
-                template.used = !template.instead || matches!(outcome.verdict, Verdict::Instead(_));
-            }
-        }
+        explanation.extend(hand_over(&mut response, outcome, now));
     }
     explanation.extend(response.problems.iter().map(|problem| match problem.field.as_str() {
         "" => format!("{}: {}.", problem.reason, problem.description),
@@ -313,6 +300,25 @@ fn answer(
     }));
     response.explanation = explanation;
     response
+}
+
+/// When it would be handed over, and whether by a template; a sentence about it. Nothing for what would not go.
+fn hand_over(response: &mut proto::PlanSendResponse, outcome: &Outcome, now: Millis) -> Option<String> {
+    let goes = matches!(outcome.verdict, Verdict::Go | Verdict::Instead(_)) && response.problems.is_empty();
+    let chosen = response.senders.iter().position(|sender| sender.chosen)?;
+    let turn = [&outcome.first].into_iter().chain(&outcome.fallbacks).nth(chosen)?;
+    if !goes || outcome.existing.is_some() {
+        return None;
+    }
+    if let Some(template) = &mut response.template {
+        template.used = !template.instead || matches!(outcome.verdict, Verdict::Instead(_));
+    }
+    let at = plan::hand_over_at(&turn.outlook, &turn.account.rate(), outcome.request.send_at(now), now);
+    response.hand_over_time = Some(timestamp(at));
+    Some(match at - now {
+        ..=0 => "It would be handed over at once.".into(),
+        wait => format!("It would be handed over in about {} s.", (wait as f64 / 1_000.0).ceil()),
+    })
 }
 
 fn number_plan(number: &PhoneNumber) -> proto::NumberPlan {

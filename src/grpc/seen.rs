@@ -1,9 +1,26 @@
-//! What a key that is limited to some senders is told of a message that others have had, too: no name of theirs, and nothing
-//! that they did.
+//! What a key that is limited to some senders may ask for, and what it is told of a message that others have had, too: no name
+//! of theirs, and nothing that they did.
 
+use super::Services;
 use crate::access::Caller;
+use crate::domain::SenderId;
+use crate::error::Error;
 use crate::proto;
 use crate::proto::event::Payload;
+
+/// The senders of a filter, cut to those that the caller may know of; one that it may not know of is not there.
+pub(super) async fn visible_senders(
+    services: &Services,
+    caller: &Caller,
+    senders: Vec<SenderId>,
+) -> Result<Vec<SenderId>, Error> {
+    for sender in &senders {
+        if !caller.sees(sender) || services.senders.find(sender).await?.is_none() {
+            return Err(Error::NotFound { resource: "sender", name: sender.to_string() });
+        }
+    }
+    Ok(if senders.is_empty() { caller.senders.clone() } else { senders })
+}
 
 fn sees(caller: &Caller, sender: &str) -> bool {
     caller.senders.is_empty() || caller.senders.iter().any(|id| id.as_str() == sender)

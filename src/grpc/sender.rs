@@ -237,13 +237,7 @@ pub(super) fn updated(
 ) -> Result<(Sender, AnySettings, CallbackSecrets), Error> {
     let mut violations = Violations::default();
     let provider = account.sender.provider;
-    for path in mask {
-        let top = path.split('.').next().unwrap_or_default();
-        if path != "*" && top != provider && !UPDATABLE.contains(&top) {
-            let description = format!("{path:?} is no field that can be changed: {}, {provider}", UPDATABLE.join(", "));
-            violations.add("update_mask", Reason::Invalid, description);
-        }
-    }
+    check_mask(mask, provider, &mut violations);
     let named = |field: &str, has_value: bool| match mask {
         [] => has_value,
         paths => paths.iter().any(|path| path == "*" || path.split('.').next() == Some(field)),
@@ -291,6 +285,16 @@ pub(super) fn updated(
     }
     violations.into_result()?;
     Ok((sender, settings, secrets))
+}
+
+fn check_mask(mask: &[String], provider: &str, violations: &mut Violations) {
+    for path in mask {
+        let top = path.split('.').next().unwrap_or_default();
+        if path != "*" && top != provider && !UPDATABLE.contains(&top) {
+            let description = format!("{path:?} is no field that can be changed: {}, {provider}", UPDATABLE.join(", "));
+            violations.add("update_mask", Reason::Invalid, description);
+        }
+    }
 }
 
 /// Settings with the fields of an update laid over them, field by field as the contract describes them.

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tonic::{Request, Response, Status};
 
-use super::messaging::page_size;
+use super::page::page_size;
 use super::{Services, answer, auth};
 use crate::access::{Caller, Scope};
 use crate::catalogue::{ReadingError, in_language, languages};

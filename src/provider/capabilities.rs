@@ -422,14 +422,7 @@ mod tests {
 
     fn template(parameters: &[&str], header: Option<TemplateHeader>) -> Template {
         let parameters = parameters.iter().map(|name| ((*name).to_owned(), "x".to_owned())).collect();
-        Template {
-            template: "t".into(),
-            language_code: String::new(),
-            parameters,
-            header,
-            buttons: vec![],
-            header_parameter: String::new(),
-        }
+        Template { template: "t".into(), parameters, header, ..Default::default() }
     }
 
     fn capabilities() -> Capabilities {

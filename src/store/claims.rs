@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sea_orm::sea_query::Value;
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, Statement};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, QueryResult, Statement};
 
 use super::{OfWindow, Store, StoreError, look_ups, pace, rows};
 use crate::domain::message::Exchange;
@@ -159,23 +159,7 @@ async fn take(
     let rows = transaction.query_all_raw(rows::statement(backend, &text, values)).await?;
     let mut claims = Vec::with_capacity(rows.len());
     for row in rows {
-        let request: String = row.try_get("", "request")?;
-        let message_id = MessageId(row.try_get("", "id")?);
-        let request: NewMessage = serde_json::from_str(&request)
-            .map_err(|e| StoreError::Fault(format!("message {message_id} cannot be read: {e}")))?;
-        claims.push(Claim {
-            seq: row.try_get("", "seq")?,
-            token: wanted.token,
-            message_id,
-            attempt: row.try_get("", "attempt")?,
-            retries: row.try_get("", "retries")?,
-            turn: request.turn_of(&wanted.sender).unwrap_or_default(),
-            request,
-            expire_at_ms: row.try_get("", "expire_at_ms")?,
-            wait: Duration::ZERO,
-            noted: row.try_get::<i32>("", "noted")? != 0,
-            instead: false,
-        });
+        claims.push(taken(&row, wanted)?);
     }
     if let Some(after) = wanted.look_up_ms {
         look_ups::schedule(transaction, claims.iter().map(|claim| claim.seq), now + after).await?;
@@ -187,6 +171,27 @@ async fn take(
         pace::take_contacts(transaction, &wanted.sender, peers, contact, now).await?;
     }
     Ok(claims)
+}
+
+/// The claim of a row that was taken.
+fn taken(row: &QueryResult, wanted: &Wanted) -> Result<Claim, StoreError> {
+    let request: String = row.try_get("", "request")?;
+    let message_id = MessageId(row.try_get("", "id")?);
+    let request: NewMessage = serde_json::from_str(&request)
+        .map_err(|e| StoreError::Fault(format!("message {message_id} cannot be read: {e}")))?;
+    Ok(Claim {
+        seq: row.try_get("", "seq")?,
+        token: wanted.token,
+        message_id,
+        attempt: row.try_get("", "attempt")?,
+        retries: row.try_get("", "retries")?,
+        turn: request.turn_of(&wanted.sender).unwrap_or_default(),
+        request,
+        expire_at_ms: row.try_get("", "expire_at_ms")?,
+        wait: Duration::ZERO,
+        noted: row.try_get::<i32>("", "noted")? != 0,
+        instead: false,
+    })
 }
 
 /// Puts off the first `limit` heads as far as they are to people who may get nothing now: until they may, a timer has them,

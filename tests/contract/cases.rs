@@ -447,9 +447,7 @@ fn contents(provider: &str) -> Vec<Content> {
             template: template_of(provider).into(),
             language_code: "pt_BR".into(),
             parameters: [(parameter.to_owned(), "Ana".to_owned())].into(),
-            header: None,
-            buttons: vec![],
-            header_parameter: String::new(),
+            ..Default::default()
         })
     };
     let kinds = [

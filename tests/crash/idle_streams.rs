@@ -14,6 +14,7 @@ use recado::proto::stream_events_response::Item;
 use tonic::Streaming;
 use tonic::transport::Channel;
 
+use crate::footprint::{cpu, resident_kb};
 use crate::gateway::{Engine, TestDatabase, held};
 use crate::metrics::metric;
 use crate::process::{PATIENCE, Setup, channel, wait_for};
@@ -30,8 +31,6 @@ const OTHER_HANDLES: usize = 200;
 const WARM: usize = 50;
 /// Streams that are opened at the same time.
 const AT_ONCE: usize = 64;
-/// Clock ticks a second in `/proc`: 100 on every Linux.
-const TICKS: f64 = 100.0;
 
 type Stream = Streaming<proto::StreamEventsResponse>;
 
@@ -109,23 +108,13 @@ async fn next_event(stream: &mut Stream) -> Result<String> {
 /// CPU time of a process over some heartbeats, as a share of one core.
 async fn idle_cpu(pid: u32) -> Result<f64> {
     let watch = Duration::from_secs(size("IDLE_SECONDS", 2) as u64);
-    let (cpu, started) = (cpu_s(pid)?, Instant::now());
+    let (before, started) = (cpu(pid)?, Instant::now());
     tokio::time::sleep(watch).await;
-    Ok((cpu_s(pid)? - cpu) / started.elapsed().as_secs_f64())
-}
-
-fn cpu_s(pid: u32) -> Result<f64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The name, in parentheses, may hold blanks; utime and stime are the 12th and 13th after it.
-    let (_, rest) = stat.rsplit_once(')').context("a stat without a name")?;
-    let ticks: u64 = rest.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
-    Ok(ticks as f64 / TICKS)
+    Ok((cpu(pid)? - before).as_secs_f64() / started.elapsed().as_secs_f64())
 }
 
 fn resident_mb(pid: u32) -> Result<f64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no resident memory")?;
-    Ok(line.trim().trim_end_matches("kB").trim().parse::<f64>()? / 1e3)
+    Ok(resident_kb(pid)? as f64 / 1e3)
 }
 
 /// Files that this process may have open; the gateway raises its own.

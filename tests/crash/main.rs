@@ -24,6 +24,7 @@ mod endpoint;
 #[path = "../it/callbacks/failing.rs"]
 mod failing;
 mod fallback;
+mod footprint;
 #[allow(dead_code, reason = "what the in-process tests need of it")]
 #[path = "../it/gateway.rs"]
 mod gateway;

@@ -14,6 +14,7 @@ use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbBackend, Statement};
 use serde_json::json;
 
 use crate::database::Engine;
+use crate::footprint::resident_kb;
 use crate::gateway::{TestDatabase, text};
 use crate::on_both_databases;
 use crate::process::{Process, Setup, devino_sender, wait_for};
@@ -124,12 +125,9 @@ impl Soak {
                 rows.insert(name, count);
             }
         }
-        let proc = format!("/proc/{}", self.process.pid());
-        let status = std::fs::read_to_string(format!("{proc}/status")).context("the gateway is gone")?;
-        let memory =
-            status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
-        let files = std::fs::read_dir(format!("{proc}/fd"))?.count();
-        Ok(Day { rows, memory: memory.context("no VmRSS")?, files })
+        let pid = self.process.pid();
+        let files = std::fs::read_dir(format!("/proc/{pid}/fd")).context("the gateway is gone")?.count();
+        Ok(Day { rows, memory: resident_kb(pid)?, files })
     }
 
     async fn count(&self, text: &str) -> Result<i64> {

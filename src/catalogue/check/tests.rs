@@ -27,9 +27,7 @@ fn send(template: &str, language_code: &str, parameters: &[&str]) -> Template {
         template: template.into(),
         language_code: language_code.into(),
         parameters: parameters.iter().map(|name| ((*name).to_owned(), "value".to_owned())).collect(),
-        header: None,
-        buttons: Vec::new(),
-        header_parameter: String::new(),
+        ..Default::default()
     }
 }
 

@@ -6,21 +6,6 @@ use crate::domain::fallback::{TRIES, Told, passes_on};
 use crate::domain::message::{AttemptOutcome, DeliveryError, ErrorReason};
 use crate::domain::status::{Fold, MessageStatus};
 
-impl Next {
-    /// What is written of the attempt: how it ended, the provider's id, and why it did not pass.
-    pub(super) fn told(&self) -> (AttemptOutcome, Option<String>, Option<DeliveryError>) {
-        match self {
-            Next::Sent(id) => (AttemptOutcome::Taken, id.clone(), None),
-            Next::Failed(error) => (AttemptOutcome::Refused, None, Some(error.clone())),
-            Next::RetryIn(_, error) => (AttemptOutcome::NotTaken, None, Some(error.clone())),
-            Next::InDoubt(error) => (AttemptOutcome::InDoubt, None, Some(error.clone())),
-            Next::Spared(error) => (AttemptOutcome::Skipped, None, Some(error.clone())),
-            Next::Held { refused: Some(error), .. } => (AttemptOutcome::Refused, None, Some(error.clone())),
-            Next::PutBack | Next::Held { refused: None, .. } => (AttemptOutcome::Skipped, None, None),
-        }
-    }
-}
-
 impl Progress {
     /// Whether there is a sender that may take the message over.
     pub fn has_next(&self, terms: &Terms) -> bool {

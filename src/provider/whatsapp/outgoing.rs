@@ -310,14 +310,7 @@ mod tests {
     fn filled(header: Option<TemplateHeader>, parameters: &[(&str, &str)], buttons: Vec<TemplateButton>) -> Content {
         let parameters = parameters.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
         let (template, language_code) = ("order_out".into(), String::new());
-        Content::Template(Template {
-            template,
-            language_code,
-            parameters,
-            header,
-            buttons,
-            header_parameter: String::new(),
-        })
+        Content::Template(Template { template, language_code, parameters, header, buttons, ..Default::default() })
     }
 
     fn rui() -> ContactCard {

@@ -70,11 +70,8 @@ fn template(to: &str, parameters: &[(&str, &str)]) -> Outgoing {
 fn filled(parameters: &[(&str, &str)]) -> Template {
     Template {
         template: "boleto_disponivel".into(),
-        language_code: String::new(),
         parameters: parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
-        header: None,
-        buttons: vec![],
-        header_parameter: String::new(),
+        ..Default::default()
     }
 }
 

@@ -42,8 +42,7 @@ fn all() -> Vec<Content> {
         language_code: "pt-PT".into(),
         parameters: [("1".to_owned(), "Ana".to_owned())].into(),
         header: Some(TemplateHeader::Media(media(MediaKind::Image))),
-        buttons: vec![],
-        header_parameter: String::new(),
+        ..Default::default()
     };
     vec![
         Content::Text(Text { body: "Track it: https://t.example.test/1".into(), preview_url: true }),

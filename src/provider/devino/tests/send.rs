@@ -289,14 +289,7 @@ async fn o12_templates_carry_their_language_and_positions() {
     let parameters: BTreeMap<_, _> = (1..=12).map(|n| (n.to_string(), format!("v{n}"))).collect();
     let template = |parameters, language_code: &str| {
         let (template, language_code) = ("order_ready_v2".into(), language_code.into());
-        Content::Template(Template {
-            template,
-            language_code,
-            parameters,
-            header: None,
-            buttons: vec![],
-            header_parameter: String::new(),
-        })
+        Content::Template(Template { template, language_code, parameters, ..Default::default() })
     };
     let wire = on_the_wire(&message(0, template(parameters, "pt_BR"))).await;
     assert_eq!(wire["templateId"], "order_ready_v2");

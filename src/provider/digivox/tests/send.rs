@@ -190,11 +190,9 @@ fn messages_take_metas_form_and_say_whom_they_are_from() {
     });
     let template = Content::Template(Template {
         template: "order_out".into(),
-        language_code: String::new(),
         parameters: [("1".to_owned(), "Maria".to_owned())].into(),
-        header: None,
         buttons: vec![TemplateButton { index: 0, parameter: "A-1001".into(), kind: Default::default() }],
-        header_parameter: String::new(),
+        ..Default::default()
     });
     let link = Content::Text(Text { body: "https://t.example.test/1".into(), preview_url: true });
     for (content, kind, part) in [

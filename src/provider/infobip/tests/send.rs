@@ -45,9 +45,7 @@ fn template() -> Template {
         template: "boleto_disponivel".into(),
         language_code: "pt-br".into(),
         parameters: (1..=12).map(|n| (n.to_string(), format!("v{n}"))).collect(),
-        header: None,
-        buttons: vec![],
-        header_parameter: String::new(),
+        ..Default::default()
     }
 }
 

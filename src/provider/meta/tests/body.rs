@@ -199,9 +199,7 @@ fn template(parameters: &[(&str, &str)]) -> Template {
         template: "boleto_disponivel".into(),
         language_code: "pt-BR".into(),
         parameters: parameters.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
-        header: None,
-        buttons: vec![],
-        header_parameter: String::new(),
+        ..Default::default()
     }
 }
 

@@ -184,8 +184,7 @@ async fn templates_are_judged_by_the_fake_as_by_meta() {
             language_code: "pt_BR".into(),
             parameters: parameters.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
             header: header.map(file).map(TemplateHeader::Media),
-            buttons: vec![],
-            header_parameter: String::new(),
+            ..Default::default()
         }))
     };
     let fake = fake([]).await;

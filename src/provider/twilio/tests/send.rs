@@ -39,9 +39,7 @@ fn template(name: &str) -> Template {
         template: name.into(),
         language_code: "pt-BR".into(),
         parameters: (1..=12).map(|n| (n.to_string(), format!("v{n}"))).collect(),
-        header: None,
-        buttons: vec![],
-        header_parameter: String::new(),
+        ..Default::default()
     }
 }
 

@@ -1,14 +1,13 @@
-//! Outbound messages: what a caller asked for, and where it stands.
+//! What a caller asks for: a message, and how it is to be handed over.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::content::Template;
-use super::status::{MessageStatus, Seen};
-use super::template::TemplateCategory;
-use super::{Content, MessageId, Millis, PhoneNumber, SenderId};
+use crate::domain::content::Template;
+use crate::domain::status::MessageStatus;
+use crate::domain::template::TemplateCategory;
+use crate::domain::{Content, MessageId, Millis, PhoneNumber, SenderId};
 
 /// How long a message may wait when the caller does not say: 24 hours.
 pub const DEFAULT_VALIDITY_MS: Millis = 24 * 3_600_000;
@@ -63,21 +62,6 @@ impl WindowPolicy {
 
     fn is_default(&self) -> bool {
         *self == Self::Fail
-    }
-}
-
-/// Why a message is HELD. The numbers are the contract's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(i16)]
-pub enum HoldReason {
-    /// The person has not written within the last 24 hours: until they do.
-    WindowClosed = 1,
-}
-
-impl HoldReason {
-    /// The reason of that number.
-    pub fn from_number(number: i16) -> Option<Self> {
-        [Self::WindowClosed].into_iter().find(|reason| *reason as i16 == number)
     }
 }
 
@@ -222,224 +206,11 @@ fn content_differences(one: &Content, other: &Content) -> Vec<String> {
     }
 }
 
-/// Why a message was not delivered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeliveryError {
-    /// Our word.
-    pub reason: ErrorReason,
-    /// The provider's code, as it came.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub provider_code: String,
-    /// The provider's words, as they came.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub provider_message: String,
-    /// Whether the same message may pass later.
-    pub retryable: bool,
-}
-
-impl DeliveryError {
-    /// Without the provider's words, which may name a person.
-    pub fn bare(self) -> Self {
-        Self { provider_message: String::new(), ..self }
-    }
-
-    /// An error of our own finding.
-    pub fn ours(reason: ErrorReason, message: impl Into<String>, retryable: bool) -> Self {
-        Self { reason, provider_code: String::new(), provider_message: message.into(), retryable }
-    }
-}
-
-macro_rules! error_reasons {
-    ($($(#[$doc:meta])* $variant:ident = $number:literal $word:literal,)+) => {
-        /// Why, in our words: one list for all providers. The numbers are the contract's.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-        #[repr(i32)]
-        pub enum ErrorReason {
-            $($(#[$doc])* #[serde(rename = $word)] $variant = $number,)+
-        }
-
-        impl ErrorReason {
-            /// The contract's word.
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word,)+ }
-            }
-        }
-    };
-}
-
-error_reasons! {
-    /// The provider gave a code that we have no row for.
-    Unknown = 1 "UNKNOWN",
-    /// No such number, or not one to write to.
-    InvalidRecipient = 2 "INVALID_RECIPIENT",
-    /// The person does not use WhatsApp.
-    NotOnWhatsapp = 3 "NOT_ON_WHATSAPP",
-    /// The person cannot be reached.
-    RecipientUnreachable = 4 "RECIPIENT_UNREACHABLE",
-    /// The 24-hour window is closed and it is not a template.
-    OutsideWindow = 5 "OUTSIDE_WINDOW",
-    /// The content is refused.
-    InvalidContent = 6 "INVALID_CONTENT",
-    /// The text is too long.
-    ContentTooLong = 7 "CONTENT_TOO_LONG",
-    /// The file is refused.
-    InvalidMedia = 8 "INVALID_MEDIA",
-    /// The file could not be fetched.
-    MediaUnreachable = 9 "MEDIA_UNREACHABLE",
-    /// No such template in that language.
-    TemplateNotFound = 10 "TEMPLATE_NOT_FOUND",
-    /// The parameters do not fit the template.
-    TemplateParameters = 11 "TEMPLATE_PARAMETERS",
-    /// The template is paused or disabled.
-    TemplatePaused = 12 "TEMPLATE_PAUSED",
-    /// The provider does not know the sender.
-    InvalidSender = 13 "INVALID_SENDER",
-    /// Credentials refused.
-    SenderUnauthorized = 14 "SENDER_UNAUTHORIZED",
-    /// The sender is blocked.
-    SenderBlocked = 15 "SENDER_BLOCKED",
-    /// The account cannot pay.
-    Billing = 16 "BILLING",
-    /// Too much in too short a time.
-    RateLimited = 17 "RATE_LIMITED",
-    /// Taken for spam.
-    Spam = 18 "SPAM",
-    /// Taken for a duplicate.
-    Duplicate = 19 "DUPLICATE",
-    /// The person got enough of this kind.
-    RecipientCapped = 20 "RECIPIENT_CAPPED",
-    /// The person does not want it.
-    RecipientOptedOut = 21 "RECIPIENT_OPTED_OUT",
-    /// The provider cannot carry it.
-    NotSupported = 22 "NOT_SUPPORTED",
-    /// The provider says that the request is wrong.
-    InvalidRequest = 23 "INVALID_REQUEST",
-    /// The provider cannot be reached, or is out of order.
-    ProviderUnavailable = 24 "PROVIDER_UNAVAILABLE",
-    /// In doubt, and no word came.
-    OutcomeUnknown = 25 "OUTCOME_UNKNOWN",
-    /// Its time ran out.
-    Expired = 26 "EXPIRED",
-    /// Called back.
-    Cancelled = 27 "CANCELLED",
-    /// Its sender was deleted.
-    SenderDeleted = 28 "SENDER_DELETED",
-    /// Too much to this person in too short a time.
-    ContactRateLimited = 29 "CONTACT_RATE_LIMITED",
-}
-
-impl fmt::Display for ErrorReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// A message as it stands.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Message {
-    /// Its id.
-    pub id: MessageId,
-    /// Position of its ACCEPTED event: the order of acceptance.
-    pub seq: i64,
-    /// Who has it now: the sender that was asked for, or one of its fallbacks.
-    pub sender: SenderId,
-    /// What was asked for.
-    pub request: NewMessage,
-    /// The idempotency key that it was sent with.
-    pub idempotency_key: Option<String>,
-    /// When it was accepted.
-    pub accept_at_ms: Millis,
-    /// When it may no longer be handed over.
-    pub expire_at_ms: Millis,
-    /// Where it stands.
-    pub status: MessageStatus,
-    /// Which statuses were reported.
-    pub seen: Seen,
-    /// How often it was handed over.
-    pub attempt: i32,
-    /// When its status last changed.
-    pub status_at_ms: Millis,
-    /// The next try, the end of a wait or of a lease; nothing when there is nothing to wait for.
-    pub due_at_ms: Option<Millis>,
-    /// The provider's id, of the last attempt that has one.
-    pub provider_message_id: Option<String>,
-    /// Why it was not delivered; only with a failure.
-    pub error: Option<DeliveryError>,
-    /// What it is held for.
-    pub hold: Option<HoldReason>,
-    /// When its recipient and what it said were erased.
-    pub erase_at_ms: Option<Millis>,
-}
-
-/// One hand-over of a message to a provider.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Attempt {
-    /// 1 is the first.
-    pub number: i32,
-    /// Through which sender.
-    pub sender: SenderId,
-    /// When it was on disk, before the call.
-    pub start_at_ms: Millis,
-    /// When its outcome was.
-    pub end_at_ms: Option<Millis>,
-    /// How it ended; nothing while it is under way.
-    pub outcome: Option<AttemptOutcome>,
-    /// The provider's id.
-    pub provider_message_id: Option<String>,
-    /// Why it did not pass.
-    pub error: Option<DeliveryError>,
-    /// What was said, redacted.
-    pub exchange: Option<Exchange>,
-    /// Who took the message over after it, and why.
-    pub passed: Option<(SenderId, DeliveryError)>,
-    /// Whether the template of the message's window policy went in its place.
-    pub instead: bool,
-}
-
-/// How an attempt ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[repr(i16)]
-pub enum AttemptOutcome {
-    /// The provider took it.
-    Taken = 1,
-    /// The provider said no.
-    Refused = 2,
-    /// It never got there, or was asked to wait.
-    NotTaken = 3,
-    /// Nobody knows.
-    InDoubt = 4,
-    /// Nobody was called: this sender cannot send it.
-    Skipped = 5,
-}
-
-impl AttemptOutcome {
-    /// The outcome of that number.
-    pub fn from_number(number: i16) -> Option<Self> {
-        let all = [Self::Taken, Self::Refused, Self::NotTaken, Self::InDoubt, Self::Skipped];
-        all.into_iter().find(|outcome| *outcome as i16 == number)
-    }
-}
-
-/// What was said between the gateway and a provider, without secrets, numbers of people or texts.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Exchange {
-    /// HTTP method.
-    pub method: String,
-    /// Path, without query.
-    pub path: String,
-    /// HTTP status; nothing when no answer came.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub http_status: Option<u16>,
-    /// The answer's body, cut to 2 KiB, or what went wrong instead.
-    pub answer: String,
-    /// How long it took.
-    pub elapsed_ms: i64,
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::content::Text;
+
     use super::*;
+    use crate::domain::content::Text;
 
     fn message(text: &str) -> NewMessage {
         NewMessage {
