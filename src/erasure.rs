@@ -137,6 +137,7 @@ impl Erasure {
             self.store.announce_erasure().await?;
             self.log.hear(self.store.announced().await?);
         }
+        self.store.empty_wal().await?;
         Ok(erased)
     }
 

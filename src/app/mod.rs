@@ -8,21 +8,22 @@ use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 
-use self::doors::Doors;
-use self::ground::{Ground, Stop};
 use self::parts::{Parts, Running};
+use self::shared::{Shared, Stop};
+use self::sockets::Sockets;
 use crate::access::Access;
 use crate::config::Config;
 use crate::domain::PhoneNumber;
 use crate::grpc;
 use crate::provider::sandbox::Simulator;
+use crate::store::Store;
 
-mod doors;
-mod ground;
 mod parts;
 mod refresh;
 mod sandbox;
 mod settings;
+mod shared;
+mod sockets;
 
 /// How long streams and servers may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -38,6 +39,7 @@ pub struct App {
     streams: TaskTracker,
     drain: Duration,
     health: grpc::health::Health,
+    store: Store,
 }
 
 impl App {
@@ -48,19 +50,19 @@ impl App {
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         // The tables of numbers take a moment to read; the first caller should not wait for it.
         let warming = tokio::task::spawn_blocking(|| drop("+5511987654321".parse::<PhoneNumber>()));
-        let store = ground::open_store(&config).await?;
+        let store = shared::open_store(&config).await?;
         let access = Arc::new(Access::load(store.clone(), config.admin_key.as_ref()).await?);
-        let doors = Doors::open(&config).await?;
-        doors.check(&access, &config)?;
-        let (grpc_addr, http_addr) = (doors.grpc_addr, doors.http_addr);
+        let sockets = Sockets::open(&config).await?;
+        sockets.check(&access, &config)?;
+        let (grpc_addr, http_addr) = (sockets.grpc_addr, sockets.http_addr);
         let (simulator, delivery) = Simulator::new();
-        let senders = ground::load_senders(&store, &config, http_addr, &simulator).await?;
-        let (ground, engine_ear, writing) = Ground::lay(config, store, access, senders).await?;
-        sandbox::resume(&ground.store, &ground.senders, &simulator).await?;
+        let senders = shared::load_senders(&store, &config, http_addr, &simulator).await?;
+        let (shared, engine_ear, writing) = Shared::open(config, store, access, senders).await?;
+        sandbox::resume(&shared.store, &shared.senders, &simulator).await?;
 
-        let mut parts = Parts::on(&ground);
-        let health = parts.start_grpc(doors.grpc)?;
-        parts.start_http(doors.http);
+        let mut parts = Parts::new(&shared);
+        let health = parts.start_grpc(sockets.grpc)?;
+        parts.start_http(sockets.http);
         parts.start_engine(engine_ear);
         parts.start_intake().await?;
         parts.start_retention();
@@ -77,11 +79,11 @@ impl App {
         let parts = parts.running();
 
         warming.await?;
-        let database = if ground.store.is_exclusive() { "SQLite" } else { "PostgreSQL" };
+        let database = if shared.store.is_exclusive() { "SQLite" } else { "PostgreSQL" };
         tracing::info!(%grpc_addr, %http_addr, database, version = env!("CARGO_PKG_VERSION"), "serving");
         health.set_serving().await;
-        let Ground { config, stop, streams, .. } = ground;
-        Ok(Self { grpc_addr, http_addr, parts, stop, streams, drain: config.engine.drain, health })
+        let Shared { config, stop, streams, store, .. } = shared;
+        Ok(Self { grpc_addr, http_addr, parts, stop, streams, drain: config.engine.drain, health, store })
     }
 
     /// Where gRPC is served.
@@ -124,6 +126,9 @@ impl App {
         self.stop.writer.cancel();
         if tokio::time::timeout(GOODBYE, async { while self.parts.join_next().await.is_some() {} }).await.is_err() {
             tracing::warn!("some parts did not end in time");
+        }
+        if tokio::time::timeout(GOODBYE, self.store.close()).await.is_err() {
+            tracing::warn!("the database is still in use, and is closed by the end of the process");
         }
         outcome
     }

@@ -218,7 +218,7 @@ impl Config {
         if nats.ca.is_some() && !nats.servers.is_empty() && encrypted == 0 {
             problems.push("nats.ca is set and nats.url has no tls://, so nothing would be checked by it".into());
         }
-        if let Some(file) = &nats.ca
+        if let Some(file) = nats.ca.as_ref().filter(|_| !nats.servers.is_empty())
             && let Err(why) = check_roots(file)
         {
             problems.push(format!("nats.ca is {}, {why}", file.display()));

@@ -302,6 +302,7 @@ fn a_file_of_roots_for_nats_is_read_before_anything_starts() {
     let certified = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let (root, key) = (certified.cert.pem(), certified.signing_key.serialize_pem());
     let broken = "-----BEGIN CERTIFICATE-----\nb2zDoQ==\n-----END CERTIFICATE-----\n";
+    std::fs::create_dir(folder.path().join("a-folder")).unwrap();
     let with = |name: &str, text: Option<&str>| {
         let file = folder.path().join(name);
         if let Some(text) = text {
@@ -311,7 +312,7 @@ fn a_file_of_roots_for_nats_is_read_before_anything_starts() {
     };
     for (name, text, expected) in [
         ("missing", None, "cannot be read"),
-        ("a-folder/", None, "cannot be read"),
+        ("a-folder", None, "cannot be read"),
         ("empty", Some(""), "no certificate in it"),
         ("a-key", Some(&*key), "no certificate in it"),
         ("no-pem", Some("roots"), "no certificate in it"),

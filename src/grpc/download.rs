@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream, Stream, StreamExt as _};
 use tonic::Status;
 
-use super::Services;
+use super::{SOON, Services};
 use crate::access::Caller;
 use crate::domain::media::{Fetched, MediaFile, MediaState};
 use crate::domain::{MediaId, now_ms};
@@ -17,9 +17,7 @@ use crate::proto::download_media_response::Item;
 
 /// Bytes of one answer, at most.
 const CHUNK: usize = 64 << 10;
-/// When to come back for a file that is being fetched just now, and the soonest for any other.
-const SOON: Duration = Duration::from_secs(1);
-/// The latest: a file may be there earlier than its next try, where another replica's clock is ahead.
+/// The latest that somebody is asked to come back for a file: it may be there earlier than its next try, where another replica's clock is ahead.
 const LATEST: Duration = Duration::from_secs(60);
 
 /// What a client reads.

@@ -1,5 +1,5 @@
 //! What an error may take of a client's headers. Many clients read 8 KiB of them together (grpc-core, grpc-java); beyond
-//! that they tell their caller of the size, and not of what was wrong.
+//! that they tell their caller of the size, and not of what was wrong. Errors in the body of an answer are whole.
 
 use tonic_types::FieldViolation;
 
@@ -16,30 +16,58 @@ const BESIDE: usize = 256;
 /// Tags and lengths of one violation.
 const TAGS: usize = 12;
 
-/// The message, cut where it would be too long.
-pub(super) fn message(text: String) -> String {
-    // As much as tonic's own encoding takes, or more.
-    let encoded = |c: char| if c.is_ascii_alphanumeric() { 1 } else { 3 * c.len_utf8() };
-    cut(text, MESSAGE_MAX, encoded)
+/// Where an error travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// In headers, which have a limit.
+    Headers,
+    /// In the body of an answer, among others.
+    Body,
 }
 
-/// A value, cut where it would be too long.
-pub(super) fn value(text: String) -> String {
-    cut(text, VALUE_MAX, char::len_utf8)
+impl Way {
+    /// The message, cut where it would be too long.
+    pub fn message(self, text: String) -> String {
+        // As much as tonic's own encoding takes, or more.
+        let encoded = |c: char| if c.is_ascii_alphanumeric() { 1 } else { 3 * c.len_utf8() };
+        if self == Self::Body { text } else { cut(text, MESSAGE_MAX, encoded) }
+    }
+
+    /// A value, cut where it would be too long.
+    pub fn value(self, text: String) -> String {
+        if self == Self::Body { text } else { cut(text, VALUE_MAX, char::len_utf8) }
+    }
+
+    /// Names with commas between; of very many the last ones are left out, and none is cut.
+    pub fn names(self, all: &[String]) -> String {
+        let all = all.join(",");
+        match all.floor_char_boundary(VALUE_MAX) {
+            end if self == Self::Body || end == all.len() => all,
+            end => all[..end].rsplit_once(',').map_or(String::new(), |(whole, _)| whole.to_owned()),
+        }
+    }
+
+    /// As many violations as there is room for beside the message; the last says how many more there are.
+    pub fn violations(self, all: &[Violation], message: &str) -> Vec<FieldViolation> {
+        match self {
+            Self::Body => all.iter().map(|violation| field_violation(self, violation)).collect(),
+            Self::Headers => fitting(all, message),
+        }
+    }
 }
 
-/// As many violations as there is room for beside the message, the first in any case; the last says how many more there
-/// are.
-pub(super) fn violations(all: &[Violation], message: &str) -> Vec<FieldViolation> {
+/// One is never too large: its texts were cut.
+const _: () = assert!(DETAILS_MAX - MESSAGE_MAX - BESIDE > 2 * VALUE_MAX + 64 + TAGS);
+
+fn fitting(all: &[Violation], message: &str) -> Vec<FieldViolation> {
     let mut room = DETAILS_MAX.saturating_sub(message.len() + BESIDE);
     let mut shown: Vec<FieldViolation> = Vec::new();
     for violation in all {
-        let one = field_violation(violation);
-        match room.checked_sub(one.field.len() + one.description.len() + one.reason.len() + TAGS) {
-            Some(left) => room = left,
-            None if shown.is_empty() => {}
-            None => break,
-        }
+        let one = field_violation(Way::Headers, violation);
+        let Some(left) = room.checked_sub(one.field.len() + one.description.len() + one.reason.len() + TAGS) else {
+            break;
+        };
+        room = left;
         shown.push(one);
     }
     let more = all.len() - shown.len();
@@ -49,10 +77,10 @@ pub(super) fn violations(all: &[Violation], message: &str) -> Vec<FieldViolation
     shown
 }
 
-fn field_violation(violation: &Violation) -> FieldViolation {
+fn field_violation(way: Way, violation: &Violation) -> FieldViolation {
     FieldViolation {
-        field: value(violation.field.clone()),
-        description: value(violation.description.clone()),
+        field: way.value(violation.field.clone()),
+        description: way.value(violation.description.clone()),
         reason: violation.reason.as_str().to_owned(),
         localized_message: None,
     }
@@ -116,6 +144,7 @@ mod tests {
 
     #[test]
     fn what_fits_is_whole_and_what_does_not_ends_with_an_ellipsis() {
+        let (value, message) = (|text| Way::Headers.value(text), |text| Way::Headers.message(text));
         assert_eq!(value("x".repeat(512)), "x".repeat(512));
         assert_eq!(value("x".repeat(513)), format!("{}…", "x".repeat(509)));
         assert_eq!(value("é".repeat(256)), "é".repeat(256));
@@ -128,11 +157,24 @@ mod tests {
         let mut all = Violations::default();
         (0..1_000).for_each(|i| all.add(format!("peers[{i}]"), Reason::Invalid, "not a number"));
         let (all, message) = (all.into_vec(), "x".repeat(300));
-        let shown = violations(&all, &message);
+        let violations = |all: &[Violation]| Way::Headers.violations(all, &message);
+        let shown = violations(&all);
         let (last, first) = shown.split_last().unwrap();
         assert!(shown.len() > 50 && first.iter().all(|shown| shown.description == "not a number"));
         assert!(last.description.contains(&format!("and {} more", 1_000 - shown.len())), "{last:?}");
-        assert_eq!(violations(&all[..3], &message).len(), 3);
-        assert_eq!(violations(&all[..3], &message)[2].description, "not a number");
+        assert_eq!(violations(&all[..3]).len(), 3);
+        assert_eq!(violations(&all[..3])[2].description, "not a number");
+        assert_eq!(Way::Body.violations(&all, &message).len(), 1_000);
+    }
+
+    #[test]
+    fn no_name_is_cut() {
+        let names: Vec<String> = (0..1_000).map(|n| format!("parameters[{n}]")).collect();
+        let shown = Way::Headers.names(&names);
+        assert!(shown.len() <= VALUE_MAX && shown.len() > VALUE_MAX - 20, "{shown}");
+        assert!(shown.split(',').zip(&names).all(|(shown, name)| shown == name), "{shown}");
+        assert_eq!(Way::Headers.names(&names[..3]), "parameters[0],parameters[1],parameters[2]");
+        assert_eq!(Way::Headers.names(&["x".repeat(600)]), "");
+        assert_eq!(Way::Body.names(&names).split(',').count(), 1_000);
     }
 }

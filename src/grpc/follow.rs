@@ -14,16 +14,13 @@ use tokio::time::MissedTickBehavior;
 use tonic::Status;
 use uuid::Uuid;
 
-use super::{Services, answer, seen, status};
+use super::{SOON, Services, answer, seen, status};
 use crate::access::Caller;
 use crate::domain::{Cursor, EventFilter, Millis, now_ms};
 use crate::error::Error;
 use crate::events::{Entry, Read, ReadError};
 use crate::proto;
 use crate::proto::stream_events_response::Item;
-
-/// How long a client is asked to stay away when the gateway stops.
-const COME_BACK: Millis = 1_000;
 
 /// How often a stream looks whether it may go on: its key, and its hold on a subscription.
 const WATCH: Duration = Duration::from_secs(1);
@@ -246,7 +243,7 @@ impl Follow {
         let going = proto::GoingAway {
             cursor: self.cursor(),
             reason: proto::GoingAwayReason::Shutdown as i32,
-            retry_after: Some(answer::duration(COME_BACK)),
+            retry_after: Some(answer::duration(SOON.as_millis() as Millis)),
         };
         self.send(Item::GoingAway(going)).await
     }
@@ -288,10 +285,7 @@ impl Follow {
                 match tokio::time::timeout(limit, self.answers.send(answer)).await {
                     Ok(Ok(())) => Ok(()),
                     Ok(Err(_)) => Err(End::Gone),
-                    Err(_) => {
-                        let retry_after = Duration::from_millis(COME_BACK as u64);
-                        Err(Error::SlowConsumer { cursor: self.cursor(), retry_after }.into())
-                    }
+                    Err(_) => Err(Error::SlowConsumer { cursor: self.cursor(), retry_after: SOON }.into()),
                 }
             }
         }

@@ -95,7 +95,7 @@ impl health_server::Health for Watched {
 
 /// Ends what a caller sends when the gateway stops. Reflection ends with its caller's questions, and a caller that leaves
 /// them open would hold the server up.
-pub(super) fn ends_with(stop: CancellationToken) -> impl Fn(Request<Body>) -> Request<Body> + Clone {
+pub(super) fn until_stopped(stop: CancellationToken) -> impl Fn(Request<Body>) -> Request<Body> + Clone {
     move |request| {
         let stop = stop.clone().cancelled_owned();
         request.map(|body| Body::new(StreamBody::new(BodyStream::new(body).take_until(stop))))

@@ -45,7 +45,7 @@ mod wire;
 pub(crate) use answer::event;
 pub use wire::{MAX_REQUEST, WireLayer};
 
-/// When to come back to a gateway that stops.
+/// The soonest that anybody is asked to come back: to a gateway that stops, or for what takes a moment.
 const SOON: Duration = Duration::from_secs(1);
 
 /// What the services share; cheap to clone.

@@ -15,7 +15,7 @@ use tower::util::MapRequestLayer;
 use super::admin::Admin;
 use super::auth::Authenticate;
 use super::events::Events;
-use super::health::{Health, ends_with};
+use super::health::{Health, until_stopped};
 use super::messaging::Messaging;
 use super::opt_outs::OptOuts;
 use super::stream::EventStreams;
@@ -58,7 +58,7 @@ pub fn serve(
     if let Some(tls) = tls_config(tls)? {
         server = server.tls_config(tls)?;
     }
-    let until_stop = MapRequestLayer::new(ends_with(stop.clone()));
+    let until_stop = MapRequestLayer::new(until_stopped(stop.clone()));
     let routes = server
         .layer(WireLayer)
         .add_service(health.service(stop.clone()))

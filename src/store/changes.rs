@@ -253,8 +253,8 @@ impl Changes {
         touched
     }
 
-    /// Writes back what changed.
-    pub async fn write(mut self, transaction: &DatabaseTransaction) -> Result<(), StoreError> {
+    /// Writes back what changed; gives what is to be counted.
+    pub async fn write(mut self, transaction: &DatabaseTransaction) -> Result<Tallies, StoreError> {
         let changed: Vec<Loaded> = self.by_seq.into_values().filter(|loaded| loaded.changed).collect();
         changed.iter().for_each(|loaded| loaded.tally(&mut self.tallies));
         let moved = changed.iter().filter(|loaded| loaded.progress.turn != loaded.loaded_turn);
@@ -263,7 +263,7 @@ impl Changes {
         rows::update(transaction, "messages", ("seq", "bigint"), COLUMNS, rows).await?;
         rows::insert(transaction, self.attempts).await?;
         passing::write(transaction, moved, self.passed).await?;
-        self.tallies.write(transaction).await
+        Ok(self.tallies)
     }
 }
 

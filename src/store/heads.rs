@@ -35,6 +35,15 @@ impl Touched {
     }
 }
 
+/// The head of a new message `v`, computed by its insert: none where somebody stands in its line already. The lock of the log
+/// must be held before the statement begins. A number is asked for, not NOT EXISTS, which PostgreSQL may answer by reading all
+/// that wait into a hash.
+pub(super) const OF_NEW: (&str, &str) = (
+    "head",
+    "CASE WHEN v.head IS NOT NULL AND (SELECT MIN(m.seq) FROM messages m \
+       WHERE m.sender = v.sender AND m.holds IS NOT NULL AND m.holds = v.holds) IS NULL THEN v.head END",
+);
+
 /// What stands in line.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
@@ -58,7 +67,7 @@ struct First {
 }
 
 /// Makes the first of each line its head, where it may be claimed, and no other; tells in which lines somebody stands, also of
-/// the conversations that new messages are about to join. The lock of the log must be held.
+/// the conversations that new messages are about to join, where their insert does not see to it ([`OF_NEW`]). The lock of the log must be held.
 pub(super) async fn settle(
     transaction: &DatabaseTransaction,
     touched: Touched,

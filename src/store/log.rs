@@ -9,6 +9,7 @@ use sea_orm::{
 };
 
 use super::entity::{events, log};
+use super::tallies::Tallies;
 use super::{Store, StoreError, callbacks, rows};
 use crate::domain::callback::CallbackTo;
 use crate::domain::{Event, EventId, MessageId, Millis, Payload, SenderId};
@@ -44,19 +45,39 @@ pub(super) async fn take_places(
     count: usize,
     now: Millis,
 ) -> Result<Places, StoreError> {
+    take_places_and_count(transaction, count, now, Tallies::default()).await
+}
+
+/// The same, and counts what moved: on PostgreSQL on the same way there and back, which every accepted message waits for.
+pub(super) async fn take_places_and_count(
+    transaction: &DatabaseTransaction,
+    count: usize,
+    now: Millis,
+    tallies: Tallies,
+) -> Result<Places, StoreError> {
     let backend = transaction.get_database_backend();
-    let text = match backend {
+    let (text, list) = match backend {
         DbBackend::Postgres => {
-            "UPDATE log SET head = head + $1, record_at_ms = GREATEST(record_at_ms, $2) WHERE id = 1 \
-             RETURNING head, record_at_ms"
+            let (counted, list) = match tallies.statement(backend, "$3")? {
+                Some((text, list)) => (format!("WITH counted AS ({text}) "), Some(list)),
+                None => (String::new(), None),
+            };
+            let text = format!(
+                "{counted}UPDATE log SET head = head + $1, record_at_ms = GREATEST(record_at_ms, $2) WHERE id = 1 \
+                 RETURNING head, record_at_ms"
+            );
+            (text, list)
         }
         _ => {
-            "UPDATE log SET head = head + ?1, record_at_ms = MAX(record_at_ms, ?2) WHERE id = 1 \
-             RETURNING head, record_at_ms"
+            tallies.write(transaction).await?;
+            let text = "UPDATE log SET head = head + ?1, record_at_ms = MAX(record_at_ms, ?2) WHERE id = 1 \
+                        RETURNING head, record_at_ms";
+            (text.to_owned(), None)
         }
     };
     let count = count as i64;
-    let statement = Statement::from_sql_and_values(backend, text, [Value::from(count), Value::from(now)]);
+    let values = [Value::from(count), Value::from(now)].into_iter().chain(list);
+    let statement = Statement::from_sql_and_values(backend, text, values);
     let row = transaction.query_one_raw(statement).await?;
     let row = row.ok_or_else(|| StoreError::Fault("the log has no row".into()))?;
     let head: i64 = row.try_get("", "head")?;

@@ -13,7 +13,7 @@ use sea_orm::sea_query::{Expr, OnConflict};
 use sea_orm::sqlx::{self, Connection as _, SqliteConnection};
 use sea_orm::{
     ActiveValue::Set, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend,
-    DbErr, EntityTrait, SqliteTransactionMode, TransactionOptions, TransactionTrait,
+    DbErr, EntityTrait, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
 };
 
 use crate::domain::known_failure::Lifetimes;
@@ -82,6 +82,9 @@ pub use writer::{Listener, Writer};
 const ACQUIRE_LIMIT: Duration = Duration::from_secs(3);
 /// Reading connections to an SQLite file.
 const SQLITE_READERS: u32 = 4;
+/// How often it is tried to empty SQLite's write-ahead log, each time for as long as a connection is waited for.
+const EMPTYING_TRIES: usize = 3;
+const EMPTYING_WAIT: Duration = Duration::from_millis(50);
 /// Pages kept in memory by each SQLite connection: 32 MiB, as a negative count of KiB.
 const SQLITE_CACHE: &str = "-32768";
 
@@ -283,6 +286,35 @@ impl Store {
         Ok(self.inner.read.ping().await?)
     }
 
+    /// Has SQLite write everything into its file, and empty the log beside it, where what was overwritten could still be read.
+    /// Readers may be in the way for a moment.
+    ///
+    /// # Errors
+    /// When the store is away, or somebody reads for longer than that.
+    pub async fn empty_wal(&self) -> Result<(), StoreError> {
+        if !self.is_exclusive() {
+            return Ok(());
+        }
+        for _ in 0..EMPTYING_TRIES {
+            let statement = Statement::from_string(DbBackend::Sqlite, "PRAGMA wal_checkpoint(TRUNCATE)");
+            let row = self.inner.write.query_one_raw(statement).await?;
+            if row.map_or(Ok(0), |row| row.try_get_by_index::<i32>(0))? == 0 {
+                return Ok(());
+            }
+            tokio::time::sleep(EMPTYING_WAIT).await;
+        }
+        Err(StoreError::Unavailable("the write-ahead log is being read and cannot be emptied".into()))
+    }
+
+    /// Closes the connections. SQLite then has everything in its one file.
+    pub async fn close(&self) {
+        for pool in [&self.inner.read, &self.inner.write] {
+            if let Err(error) = pool.clone().close().await {
+                tracing::warn!(%error, "a connection to the database could not be closed");
+            }
+        }
+    }
+
     fn read(&self) -> &DatabaseConnection {
         &self.inner.read
     }
@@ -323,6 +355,8 @@ fn sqlite_options(url: &str, connections: u32) -> ConnectOptions {
                 .pragma("journal_mode", "WAL")
                 .pragma("synchronous", "FULL")
                 .pragma("cache_size", SQLITE_CACHE)
+                // What is deleted or changed is overwritten: who was erased is not to be read in the file.
+                .pragma("secure_delete", "ON")
                 .busy_timeout(ACQUIRE_LIMIT)
                 .statement_cache_capacity(256)
         });

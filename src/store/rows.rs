@@ -53,8 +53,25 @@ fn power_of_two(left: usize) -> usize {
     1 << left.min(ROWS).ilog2()
 }
 
+/// Whether so many rows are inserted by one statement that may compute a column.
+pub fn is_one_statement(backend: DbBackend, count: usize) -> bool {
+    backend == DbBackend::Postgres && count < MANY
+}
+
 /// Inserts rows that must be new. All of them set the same columns.
 pub async fn insert<A>(transaction: &DatabaseTransaction, rows: Vec<A>) -> Result<(), DbErr>
+where
+    A: ActiveModelTrait + Send + Sync,
+{
+    insert_with(transaction, rows, None).await
+}
+
+/// The same; where it [is one statement](is_one_statement), a column may be computed from the row `v`.
+pub async fn insert_with<A>(
+    transaction: &DatabaseTransaction,
+    rows: Vec<A>,
+    computed: Option<(&str, &str)>,
+) -> Result<(), DbErr>
 where
     A: ActiveModelTrait + Send + Sync,
 {
@@ -80,8 +97,14 @@ where
     };
     for piece in pieces(cells, size) {
         if backend == DbBackend::Postgres && piece.len() < MANY {
+            let cells = names.iter().map(|name| match computed {
+                Some((column, expression)) if column == *name => expression.to_owned(),
+                _ => format!("v.\"{name}\""),
+            });
             let text = format!(
-                "INSERT INTO {table} ({list}) SELECT {list} FROM json_populate_recordset(NULL::{table}, CAST($1 AS json))"
+                "INSERT INTO {table} ({list}) SELECT {} \
+                 FROM json_populate_recordset(NULL::{table}, CAST($1 AS json)) AS v",
+                joined(cells)
             );
             execute(transaction, text, [json(&names, &piece)?.into()]).await?;
         } else {

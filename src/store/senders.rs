@@ -224,8 +224,8 @@ impl Store {
         };
         let events: Vec<NewEvent> = seqs.into_iter().filter_map(step).collect();
         let touched = changes.touched();
-        changes.write(&transaction).await?;
-        let places = log::take_places(&transaction, events.len(), now).await?;
+        let tallies = changes.write(&transaction).await?;
+        let places = log::take_places_and_count(&transaction, events.len(), now, tallies).await?;
         heads::settle(&transaction, touched, std::iter::empty()).await?;
         let appended = log::append(&transaction, places, events).await?;
         transaction.commit().await?;

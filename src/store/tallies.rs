@@ -1,8 +1,9 @@
 //! Tallies: how many messages of each sender stand where, by the minute of their acceptance and in all. Kept up to date by
-//! what moves messages, in one statement of the same transaction, so that a count of a million is a sum of a few rows.
+//! what moves messages, in the same transaction, so that a count of a million is a sum of a few rows.
 
 use std::collections::BTreeMap;
 
+use sea_orm::sea_query::Value;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend};
 
 use super::{StoreError, rows};
@@ -35,28 +36,35 @@ impl Tallies {
         *self.0.entry((sender.to_owned(), minute(at_ms), INCOMING)).or_default() += 1;
     }
 
-    /// Writes it down, in one order, so that no two replicas wait for each other.
+    /// Writes it down, where no event goes with it ([`super::log::take_places_and_count`]).
     pub async fn write(self, transaction: &DatabaseTransaction) -> Result<(), StoreError> {
-        let changed: Vec<_> = self.0.into_iter().filter(|(_, count)| *count != 0).collect();
-        if changed.is_empty() {
-            return Ok(());
-        }
-        let list: Vec<_> =
-            changed.into_iter().map(|((sender, minute, status), count)| (sender, minute, status, count)).collect();
-        let list = serde_json::to_string(&list).map_err(|e| StoreError::Fault(e.to_string()))?;
         let backend = transaction.get_database_backend();
+        if let Some((text, list)) = self.statement(backend, "$1")? {
+            transaction.execute_raw(rows::statement(backend, &text, [list])).await?;
+        }
+        Ok(())
+    }
+
+    /// The statement that writes it down, and its list, which is that parameter; `None` when nothing changes. Rows come in one
+    /// order, so that no two replicas wait for each other.
+    pub fn statement(self, backend: DbBackend, parameter: &str) -> Result<Option<(String, Value)>, StoreError> {
+        let changed = self.0.into_iter().filter(|(_, count)| *count != 0);
+        let list: Vec<_> = changed.map(|((sender, minute, status), count)| (sender, minute, status, count)).collect();
+        if list.is_empty() {
+            return Ok(None);
+        }
+        let list = serde_json::to_string(&list).map_err(|e| StoreError::Fault(e.to_string()))?;
         // SQLite reads a conflict clause behind a bare SELECT as a join.
         let from = match backend {
-            DbBackend::Postgres => "jsonb_array_elements(CAST($1 AS jsonb)) AS c(value)",
-            _ => "json_each($1) AS c WHERE true",
+            DbBackend::Postgres => format!("jsonb_array_elements(CAST({parameter} AS jsonb)) AS c(value)"),
+            _ => format!("json_each({parameter}) AS c WHERE true"),
         };
         let text = format!(
             "INSERT INTO tallies (sender, minute, status, count) SELECT c.value ->> 0, CAST(c.value ->> 1 AS bigint), \
                CAST(c.value ->> 2 AS smallint), CAST(c.value ->> 3 AS bigint) FROM {from} \
              ON CONFLICT (sender, minute, status) DO UPDATE SET count = tallies.count + excluded.count"
         );
-        transaction.execute_raw(rows::statement(backend, &text, [list.into()])).await?;
-        Ok(())
+        Ok(Some((text, list.into())))
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! `IDLE_STREAMS` is how many (500 unless set), `IDLE_CONNECTIONS` over how many connections (one each), `IDLE_SECONDS` how long
 //! their CPU is watched (2). What is claimed of 5,000 is held against what each one costs:
-//! `IDLE_STREAMS=5000 IDLE_SECONDS=30 cargo test --release --test crash -- --nocapture idle`.
+//! `IDLE_STREAMS=5000 IDLE_SECONDS=30 cargo test --release --test crash -- --nocapture idle`, after `ulimit -n 6000`.
 
 use std::time::{Duration, Instant};
 
@@ -23,10 +23,12 @@ use crate::scene::size;
 /// Resident memory of a process with so many streams, at most.
 const STREAMS: usize = 5_000;
 const LIMIT_MB: f64 = 250.0;
+/// What a few hundred streams say of that many is not exact: a megabyte more or less counts tenfold.
+const ROOM: f64 = 1.2;
 /// The same of an unoptimised build, which is larger by itself and keeps more in each task.
 const LIMIT_UNOPTIMISED_MB: f64 = 400.0;
-/// File handles that a test needs beside its connections.
-const OTHER_HANDLES: usize = 200;
+/// File handles that this test and those beside it need besides its connections.
+const OTHER_HANDLES: usize = 500;
 /// Streams that come and go first.
 const WARM: usize = 50;
 /// Streams that are opened at the same time.
@@ -73,6 +75,7 @@ async fn five_thousand_idle_streams_fit_into_memory() -> Result<()> {
     let all_mb = bare_mb + each_kb * STREAMS as f64 / 1e3;
     println!("{:.0} MB after an event for each", resident_mb(process.pid())?);
     let limit_mb = if cfg!(debug_assertions) { LIMIT_UNOPTIMISED_MB } else { LIMIT_MB };
+    let limit_mb = if streams < STREAMS { limit_mb * ROOM } else { limit_mb };
     ensure!(all_mb < limit_mb, "{STREAMS} streams would take {all_mb:.0} MB, {each_kb:.1} kB each");
     Ok(())
 }

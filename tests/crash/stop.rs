@@ -2,10 +2,12 @@
 
 use anyhow::ensure;
 use recado::fake::{Action, Fault, Script};
+use recado::proto;
+use recado::proto::event_service_client::EventServiceClient;
 
-use crate::gateway::TestDatabase;
+use crate::gateway::{TestDatabase, held};
 use crate::on_both_databases;
-use crate::process::{Setup, wait_for};
+use crate::process::{Setup, channel, wait_for};
 use crate::scene::{Plot, Scene, acquit, rounds};
 
 on_both_databases! {
@@ -42,4 +44,33 @@ on_both_databases! {
         }
         Ok(())
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_stop_one_file_of_sqlite_has_everything() -> anyhow::Result<()> {
+    let (first, copy) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let setup = Setup::new(&sqlite(first.path()), first.path());
+    let mut process = setup.start().await?;
+    let mut events = EventServiceClient::new(channel(setup.addresses.grpc));
+    let mut stream = events.stream_events(proto::StreamEventsRequest::default()).await?.into_inner();
+    let sent = setup.messaging().send_message(held("sandbox", "+351910000001", "keep me")).await?.into_inner();
+    stream.message().await?;
+    let status = process.terminate().await?;
+    ensure!(status.code() == Some(0), "it ended with {status}:\n{}", process.complaints());
+    let beside = std::fs::metadata(first.path().join("recado.db-wal")).map_or(0, |file| file.len());
+    ensure!(beside == 0, "{beside} bytes are in the write-ahead log");
+    for file in
+        ["recado.db", "recado.db.key"].map(std::path::Path::new).iter().filter(|file| first.path().join(file).exists())
+    {
+        std::fs::copy(first.path().join(file), copy.path().join(file))?;
+    }
+    let setup = Setup::new(&sqlite(copy.path()), copy.path());
+    let _process = setup.start().await?;
+    let request = proto::GetMessageRequest { message_id: sent.message_id };
+    setup.messaging().get_message(request).await?;
+    Ok(())
+}
+
+fn sqlite(folder: &std::path::Path) -> String {
+    format!("sqlite://{}", folder.join("recado.db").display())
 }

@@ -27,7 +27,8 @@ async fn erase(gateway: &mut TestGateway, contacts: &[&str]) -> Result<proto::Er
     Ok(gateway.admin.erase_contact(request).await?.into_inner())
 }
 
-/// Where one of these words stands: in every text of every table, and in the journal, which is sealed, as it is shown.
+/// Where one of these words stands: in every text of every table, in the journal, which is sealed, as it is shown, and in
+/// SQLite's files, also where nothing is.
 async fn found(gateway: &TestGateway, words: &[&str]) -> Result<Vec<String>> {
     let rows = gateway.rows().await?;
     let backend = rows.get_database_backend();
@@ -56,6 +57,13 @@ async fn found(gateway: &TestGateway, words: &[&str]) -> Result<Vec<String>> {
         found.extend(
             words.iter().filter(|word| text.contains(**word)).map(|word| format!("{word} in a webhook: {text}")),
         );
+    }
+    if backend == sea_orm::DbBackend::Sqlite {
+        for file in ["recado.db", "recado.db-wal"] {
+            let bytes = std::fs::read(gateway.database.folder().join(file))?;
+            let holds = |word: &&str| bytes.windows(word.len()).any(|window| window == word.as_bytes());
+            found.extend(words.iter().copied().filter(holds).map(|word| format!("{word} in {file}")));
+        }
     }
     Ok(found)
 }
@@ -104,7 +112,7 @@ on_both_databases! {
         assert_eq!(post(&webhook, file.to_string()).await?, 200);
         let Some(Content::Media(passport)) = incoming(&mut stream).await?.content else { anyhow::bail!("no file") };
         downloaded(&gateway, &passport.media_id).await?;
-        let both = json!([wrote(2, RUI, "Rui's secret"), wrote(3, ANA, "Ana's words")]).to_string();
+        let both = json!([wrote(2, RUI, "Rui's surprise"), wrote(3, ANA, "Ana's words")]).to_string();
         assert_eq!(post(&webhook, both.clone()).await?, 200);
         incoming(&mut stream).await?;
         incoming(&mut stream).await?;
@@ -141,7 +149,7 @@ on_both_databases! {
         until("it was parsed again", async || {
             Ok((count(&rows, "journal WHERE pending IS NOT NULL").await? == 0).then_some(()))
         }).await?;
-        let words = [RUI, "Rui", "4711", "passport", "secret"];
+        let words = [RUI, "Rui", "4711", "passport", "surprise"];
         assert_eq!(found(&gateway, &words).await?, [] as [&str; 0]);
         assert_eq!(files(&gateway.database.folder().join("media")), 0);
         let request_media = proto::DownloadMediaRequest { media_id: passport.media_id };

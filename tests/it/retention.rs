@@ -151,15 +151,16 @@ on_both_databases! {
             let (status, days) = (n % 12 + 1, if n < 12 { 61 } else { 59 });
             let waits = matches!(status, 1..=5);
             let due = if waits { "due_at_ms" } else { "NULL" };
+            // Before the message is of age: it may be removed from then on, and an attempt that came later would stay.
+            execute(&rows, &format!(
+                "INSERT INTO attempts (message_seq, number, sender, start_at_ms, end_at_ms, outcome) \
+                 SELECT seq, 1, sender, 1, 2, 1 FROM messages WHERE id = {}", uuid(engine, id),
+            )).await?;
             // It must not move by itself: its time is far ahead.
             execute(&rows, &format!(
                 "UPDATE messages SET status = {status}, due_at_ms = {due}, accept_at_ms = accept_at_ms - {0}, \
                  status_at_ms = status_at_ms - {1}, attempt = 1 WHERE id = {2}",
                 70 * DAY_MS, days * DAY_MS, uuid(engine, id),
-            )).await?;
-            execute(&rows, &format!(
-                "INSERT INTO attempts (message_seq, number, sender, start_at_ms, end_at_ms, outcome) \
-                 SELECT seq, 1, sender, 1, 2, 1 FROM messages WHERE id = {}", uuid(engine, id),
             )).await?;
         }
         execute(&rows, &format!(

@@ -101,7 +101,7 @@ pub(super) fn batch_result(sent: Result<Answer, Error>) -> proto::BatchSendResul
     use proto::batch_send_result::Result as Outcome;
     let result = match sent {
         Ok(answer) => Outcome::Accepted(answer.into()),
-        Err(error) => Outcome::Error(status::embedded(&error.into())),
+        Err(error) => Outcome::Error(status::embedded(error)),
     };
     proto::BatchSendResult { result: Some(result) }
 }

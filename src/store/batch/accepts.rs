@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use sea_orm::ConnectionTrait as _;
+
 use super::{Batch, Done, NotAccepted, Op, Reused};
 use crate::store::accept::{self, Accept, KeyUsed};
 use crate::store::noted::Note;
@@ -16,13 +18,15 @@ impl Batch<'_> {
         let mut changes = std::mem::take(&mut self.changes);
         let touched = changes.touched();
         new.iter().for_each(|(_, accept)| accept.tally(&mut changes.tallies));
-        changes.write(self.transaction).await?;
+        let tallies = changes.write(self.transaction).await?;
         if new.is_empty() && events.is_empty() && touched.is_empty() {
-            return Ok(());
+            return tallies.write(self.transaction).await;
         }
-        let places = log::take_places(self.transaction, new.len() + events.len(), self.now).await?;
+        let count = new.len() + events.len();
+        let places = log::take_places_and_count(self.transaction, count, self.now, tallies).await?;
         // Under the lock of the log, from here on.
-        let joining = new.iter().filter_map(|(_, accept)| accept.line());
+        let found_by_insert = rows::is_one_statement(self.transaction.get_database_backend(), new.len());
+        let joining = new.iter().filter_map(|(_, accept)| accept.line()).filter(|_| !found_by_insert);
         let mut lines = heads::settle(self.transaction, touched, joining).await?;
         self.effects.ready.extend(lines.ready.drain());
         self.effects.accepted = new.len() as u64;
@@ -48,7 +52,8 @@ impl Batch<'_> {
         }
         all.extend(events);
         self.effects.callbacks = all.iter().any(|event| event.callback.is_some());
-        rows::insert(self.transaction, messages).await?;
+        let computed = found_by_insert.then_some(heads::OF_NEW);
+        rows::insert_with(self.transaction, messages, computed).await?;
         passing::note_next(self.transaction, next).await?;
         self.effects.appended = log::append(self.transaction, places, all).await?;
         let lessons = std::mem::take(&mut self.lessons);

@@ -95,11 +95,13 @@ pub enum Answer {
 }
 
 impl Answer {
+    /// Whether it is, as soon as it came.
     fn is_taken(&self) -> bool {
         match self {
             Self::Say(status) | Self::With(status, ..) => (200..300).contains(status),
-            Self::Slow(_) | Self::Endless => true,
-            Self::Hang | Self::Drop | Self::Garbage => false,
+            Self::Endless => true,
+            // `Slow` is taken when it is answered.
+            Self::Slow(_) | Self::Hang | Self::Drop | Self::Garbage => false,
         }
     }
 }
@@ -145,7 +147,7 @@ impl Endpoint {
         *self.script.lock().unwrap() = Box::new(script);
     }
 
-    /// All POSTs, also those that were not taken.
+    /// All POSTs, also those that were not taken, or not yet.
     pub fn posts(&self) -> Vec<Post> {
         self.posts.lock().unwrap().clone()
     }
@@ -200,8 +202,7 @@ impl Endpoint {
             };
             // In the ledger before the answer: whoever hears it finds it there. Its place is that of its coming, also when the
             // answer takes so long that a gateway killed meanwhile is back and has posted more.
-            let slow = matches!(answer, Answer::Slow(_));
-            post.taken = answer.is_taken() && !slow;
+            post.taken = answer.is_taken();
             let place = {
                 let mut posts = self.posts.lock().unwrap();
                 posts.push(post);

@@ -1,4 +1,4 @@
-//! What the parts stand on: laid before the first of them runs, and the same for all.
+//! What the parts share: opened before the first of them runs.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,8 +24,8 @@ use crate::senders::{Senders, Surroundings};
 use crate::store::{Appended, Listener, Store, Writer};
 use crate::telemetry::Metrics;
 
-/// What the parts stand on.
-pub(super) struct Ground {
+/// What the parts share.
+pub(super) struct Shared {
     pub config: Config,
     pub store: Store,
     pub access: Arc<Access>,
@@ -121,9 +121,9 @@ pub(super) async fn load_senders(
     Ok(senders)
 }
 
-impl Ground {
-    /// Lays the rest of it; gives as well what the engine hears by, and the writer, to be run.
-    pub async fn lay(
+impl Shared {
+    /// Opens the rest of it; gives as well what the engine hears by, and the writer, to be run.
+    pub async fn open(
         config: Config,
         store: Store,
         access: Arc<Access>,
@@ -142,7 +142,7 @@ impl Ground {
         let (writer, writing) = Writer::start(store.clone(), Arc::new(news), stop.writer.clone());
         let metrics = Metrics::install();
         let streams = TaskTracker::new();
-        let ground = Self {
+        let shared = Self {
             config,
             store,
             access,
@@ -157,7 +157,7 @@ impl Ground {
             stop,
             streams,
         };
-        Ok((ground, engine_ear, writing))
+        Ok((shared, engine_ear, writing))
     }
 }
 

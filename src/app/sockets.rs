@@ -13,14 +13,14 @@ use crate::config::{Config, Tls};
 const ADMIN_KEY_MIN: usize = 16;
 
 /// The open sockets: from here on callers are queued, and answered when their server runs.
-pub(super) struct Doors {
+pub(super) struct Sockets {
     pub grpc: TcpListener,
     pub http: TcpListener,
     pub grpc_addr: SocketAddr,
     pub http_addr: SocketAddr,
 }
 
-impl Doors {
+impl Sockets {
     pub async fn open(config: &Config) -> anyhow::Result<Self> {
         let grpc = bind(config.grpc_addr, "grpc_addr").await?;
         let http = bind(config.http_addr, "http_addr").await?;
