@@ -29,6 +29,13 @@ pub enum SealError {
     /// Sealed under another key, or damaged.
     #[error("{0} cannot be unsealed: it was sealed under another master key, or is damaged")]
     Unsealable(String),
+    /// There is no key's file, and another key would open nothing of what is sealed.
+    #[error(
+        "the master key is missing: what is sealed in the database needs the one that was made with it, in {} or in \
+         RECADO_MASTER_KEY",
+        .0.display()
+    )]
+    Missing(PathBuf),
     /// The key's file cannot be read or made.
     #[error("the master key's file {path} cannot be used: {cause}")]
     File {
@@ -68,13 +75,16 @@ impl SealKey {
         Self::of(&random_key()?)
     }
 
-    /// The key beside an SQLite file; made on first use, readable by its owner only.
+    /// The key beside an SQLite file; made where nothing is sealed yet (`first`), readable by its owner only.
     ///
     /// # Errors
-    /// When the file cannot be made or read, or holds no key.
-    pub fn beside(database: &Path) -> Result<Self, SealError> {
+    /// When the file is missing, cannot be made or read, or holds no key.
+    pub fn beside(database: &Path, first: bool) -> Result<Self, SealError> {
         let path = PathBuf::from(format!("{}.key", database.display()));
         let failed = |cause| SealError::File { path: path.clone(), cause };
+        if !first && !path.try_exists().map_err(failed)? {
+            return Err(SealError::Missing(path));
+        }
         match create_private(&path) {
             Ok(mut file) => {
                 let text = STANDARD.encode(random_key()?);
@@ -160,8 +170,9 @@ mod tests {
     fn a_key_beside_the_database_is_made_once_and_private() {
         let folder = tempfile::tempdir().unwrap();
         let database = folder.path().join("recado.db");
-        let sealed = SealKey::beside(&database).unwrap().seal(b"x", "y").unwrap();
-        assert_eq!(SealKey::beside(&database).unwrap().unseal(&sealed, "y").unwrap(), b"x");
+        assert!(matches!(SealKey::beside(&database, false), Err(SealError::Missing(_))));
+        let sealed = SealKey::beside(&database, true).unwrap().seal(b"x", "y").unwrap();
+        assert_eq!(SealKey::beside(&database, false).unwrap().unseal(&sealed, "y").unwrap(), b"x");
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt as _;

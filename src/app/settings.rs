@@ -23,14 +23,15 @@ pub(super) fn public_url(config: &Config, http_addr: SocketAddr) -> anyhow::Resu
     }
 }
 
-pub(super) fn seal_key(config: &Config) -> anyhow::Result<SealKey> {
+/// `first`: nothing is sealed yet.
+pub(super) fn seal_key(config: &Config, first: bool) -> anyhow::Result<SealKey> {
     let database_url = config.database_url.expose_secret();
     match &config.master_key {
         Some(given) => Ok(SealKey::parse(given.expose_secret())?),
         // `Config::check` refuses this first; it must not depend on being called.
         None if config.is_postgres() => bail!("RECADO_MASTER_KEY is required with PostgreSQL"),
         None if database_url.contains(":memory:") => Ok(SealKey::ephemeral()?),
-        None => Ok(SealKey::beside(&sqlite_path(database_url))?),
+        None => Ok(SealKey::beside(&sqlite_path(database_url), first)?),
     }
 }
 

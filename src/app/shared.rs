@@ -116,7 +116,8 @@ pub(super) async fn load_senders(
         http: HttpClient::new(config.engine.call_limit)?,
         sandbox: simulator.clone(),
     };
-    let senders = Arc::new(Senders::load(store.clone(), settings::seal_key(config)?, surroundings).await?);
+    let key = settings::seal_key(config, store.senders().await?.is_empty())?;
+    let senders = Arc::new(Senders::load(store.clone(), key, surroundings).await?);
     sandbox::make_sender(store, &senders).await?;
     Ok(senders)
 }
