@@ -116,7 +116,7 @@ pub(super) async fn load_senders(
         http: HttpClient::new(config.engine.call_limit)?,
         sandbox: simulator.clone(),
     };
-    let key = settings::seal_key(config, store.senders().await?.is_empty())?;
+    let key = settings::seal_key(config, !store.has_senders().await?)?;
     let senders = Arc::new(Senders::load(store.clone(), key, surroundings).await?);
     sandbox::make_sender(store, &senders).await?;
     Ok(senders)

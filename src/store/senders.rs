@@ -2,7 +2,7 @@
 
 use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, PaginatorTrait, QueryFilter,
-    QueryOrder,
+    QueryOrder, QuerySelect as _,
 };
 
 use super::changes::Changes;
@@ -120,6 +120,15 @@ impl Store {
     /// When the store is away.
     pub async fn has_sender(&self, id: &SenderId) -> Result<bool, StoreError> {
         Ok(senders::Entity::find_by_id(id.as_str()).count(self.read()).await? > 0)
+    }
+
+    /// Whether there is any sender, also one that this version cannot read.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn has_senders(&self) -> Result<bool, StoreError> {
+        let first = senders::Entity::find().select_only().column(senders::Column::Id).limit(1);
+        Ok(first.into_tuple::<String>().one(self.read()).await?.is_some())
     }
 
     /// Makes a sender; `false` when its id is taken. A paused one accepts and does not hand over.

@@ -545,3 +545,17 @@ async fn all_bytes(engine: Engine, database: &TestDatabase) -> Result<Vec<u8>> {
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     haystack.windows(needle.len()).any(|window| window == needle)
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_missing_is_said_and_no_other_is_made() -> Result<()> {
+    let unset = || Setup::default().with("master_key", "");
+    let database = TestGateway::start_with(Engine::Sqlite, unset()).await?.stop().await?;
+    let (key, elsewhere) = (database.folder().join("recado.db.key"), database.folder().join("elsewhere"));
+    std::fs::rename(&key, &elsewhere)?;
+    let error = format!("{:#}", App::start(unset().config(&database)?).await.unwrap_err());
+    assert!(error.contains("the master key is missing") && error.contains("recado.db.key"), "{error}");
+    assert!(!key.exists(), "another key was made");
+    std::fs::rename(&elsewhere, &key)?;
+    TestGateway::start_on(database, unset()).await?.stop().await?;
+    Ok(())
+}

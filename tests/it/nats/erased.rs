@@ -40,6 +40,7 @@ async fn carry(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin
     let mut buffer = vec![0; TOGETHER];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
         if *come.borrow() != Answers::AtOnce {
+            // This proxy is slow; nobody waits for anything here.
             tokio::time::sleep(DELAY).await;
         }
         if come.wait_for(|come| *come != Answers::Held).await.is_err() {
@@ -87,7 +88,7 @@ async fn send(gateway: &mut TestGateway, count: usize) -> Result<()> {
     Ok(())
 }
 
-/// Waits for what was let through in the last moment.
+/// Waits for what was let through in the last moment: nothing tells when that is all, but that nothing more comes.
 async fn stands_still(server: &NatsServer) -> Result<()> {
     let mut count = server.messages().await?.len();
     loop {
